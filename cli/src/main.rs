@@ -1,0 +1,2 @@
+//! AnyLoRA.
+fn main() {}

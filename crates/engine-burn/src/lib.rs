@@ -1,0 +1,17 @@
+//! The operations of AnyLoRA on burn.
+//!
+//! - [`Burn`] implements [`anylora_engine::Backend`] on any burn backend. [`Cpu`], on burn-flex, is the engine of
+//!   machines without a GPU: products run on burn-flex's kernels on all cores, what lies between them in loops over
+//!   the same memory, and frozen weights stay packed and are expanded a few MiB at a time.
+//! - [`reference`](mod@reference) has every operation as its formula in burn, to be differentiated by burn's
+//!   autodiff: what the kernels of all engines are tested against.
+
+mod backend;
+mod ops;
+mod parallel;
+pub mod reference;
+mod storage;
+mod view;
+
+pub use backend::{Burn, Cpu};
+pub use storage::Storage;
