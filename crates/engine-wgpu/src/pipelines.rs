@@ -54,9 +54,15 @@ impl Wgpu {
 
     fn compile(&self, shader: &Shader) -> wgpu::ShaderModule {
         let label = shader.label();
+        // naga knows subgroups without being told, and doesn't know the directive; browsers ask for it.
+        let wgsl = if cfg!(target_arch = "wasm32") && shader.needs.subgroups {
+            format!("enable subgroups;\n{}", shader.wgsl).into()
+        } else {
+            shader.wgsl.into()
+        };
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(&label),
-            source: wgpu::ShaderSource::Wgsl(shader.wgsl.into()),
+            source: wgpu::ShaderSource::Wgsl(wgsl),
         };
         if self.0.options.checked {
             return self.0.device.create_shader_module(descriptor);

@@ -173,7 +173,14 @@ pub trait Backend: Clone + 'static {
     ///
     /// # Errors
     /// Device errors.
-    fn reduce(&self, x: &Tensor<Self>, square: bool, chunk: usize, out: &Tensor<Self>, column: usize) -> Result<()>;
+    fn reduce(
+        &self,
+        x: &Tensor<Self>,
+        square: bool,
+        chunk: usize,
+        out: &Tensor<Self>,
+        column: usize,
+    ) -> Result<()>;
 
     /// `out = a + b`, all of one shape, act; `out` may be `a`.
     ///
@@ -409,6 +416,14 @@ macro_rules! copied {
     )*};
 }
 copied!(
-    Linear, LoraTerm, LinearBackward, LoraTermBackward, LoraDown, LoraGrad, Attention, AttentionBackward, AdamW,
+    Linear,
+    LoraTerm,
+    LinearBackward,
+    LoraTermBackward,
+    LoraDown,
+    LoraGrad,
+    Attention,
+    AttentionBackward,
+    AdamW,
     AttentionDecode
 );

@@ -15,7 +15,11 @@ pub struct Tier {
 
 impl Tier {
     /// WebGPU without optional features.
-    pub const BASELINE: Self = Self { f16: false, subgroups: false, cooperative_matrix: false };
+    pub const BASELINE: Self = Self {
+        f16: false,
+        subgroups: false,
+        cooperative_matrix: false,
+    };
 
     /// What both tiers have.
     pub const fn intersection(self, other: Self) -> Self {
@@ -30,9 +34,11 @@ impl Tier {
 impl fmt::Display for Tier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("baseline")?;
-        for (has, name) in
-            [(self.f16, "f16"), (self.subgroups, "subgroups"), (self.cooperative_matrix, "cooperative-matrix")]
-        {
+        for (has, name) in [
+            (self.f16, "f16"),
+            (self.subgroups, "subgroups"),
+            (self.cooperative_matrix, "cooperative-matrix"),
+        ] {
             if has {
                 write!(f, "+{name}")?;
             }

@@ -56,12 +56,18 @@ impl Dropout {
     /// The counter is `(row, column / 4, step, layer)` and the word is number `column % 4`.
     pub fn factor(&self, row: u32, column: u32) -> f32 {
         let words = philox4x32([row, column / 4, self.step, self.layer], self.key());
-        if words[(column % 4) as usize] < self.threshold() { 0.0 } else { self.keep_scale() }
+        if words[(column % 4) as usize] < self.threshold() {
+            0.0
+        } else {
+            self.keep_scale()
+        }
     }
 
     /// The mask of a whole matrix, row-major `[rows, columns]`.
     pub fn mask(&self, rows: usize, columns: usize) -> Vec<f32> {
-        (0..rows as u32).flat_map(|row| (0..columns as u32).map(move |column| self.factor(row, column))).collect()
+        (0..rows as u32)
+            .flat_map(|row| (0..columns as u32).map(move |column| self.factor(row, column)))
+            .collect()
     }
 }
 
@@ -72,22 +78,37 @@ mod tests {
     /// The known answers of the authors' Random123 distribution (`kat_vectors`, philox4x32 10).
     #[test]
     fn known_answers() {
-        assert_eq!(philox4x32([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        assert_eq!(
+            philox4x32([0; 4], [0; 2]),
+            [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]
+        );
         assert_eq!(
             philox4x32([u32::MAX; 4], [u32::MAX; 2]),
             [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
         );
         assert_eq!(
-            philox4x32([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]),
+            philox4x32(
+                [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
+                [0xa409_3822, 0x299f_31d0]
+            ),
             [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
         );
     }
 
     #[test]
     fn the_share_of_zeros_is_p() {
-        let mask = Dropout { p: 0.3, seed: 7, step: 1, layer: 2 }.mask(200, 101);
+        let mask = Dropout {
+            p: 0.3,
+            seed: 7,
+            step: 1,
+            layer: 2,
+        }
+        .mask(200, 101);
         let zeros = mask.iter().filter(|&&factor| factor == 0.0).count() as f32 / mask.len() as f32;
         assert!((zeros - 0.3).abs() < 0.02, "{zeros}");
-        assert!(mask.iter().all(|&factor| factor == 0.0 || factor == 1.0 / (1.0 - 0.3)));
+        assert!(
+            mask.iter()
+                .all(|&factor| factor == 0.0 || factor == 1.0 / (1.0 - 0.3))
+        );
     }
 }

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{
-    AdamW, Attention, AttentionBackward, AttentionDecode, Backend, Caps, DType, DeviceInfo, DeviceKind, Error,
-    Ledger, Linear, LinearBackward, LoraDown, LoraGrad, Result, Tensor,
+    AdamW, Attention, AttentionBackward, AttentionDecode, Backend, Caps, DType, DeviceInfo, DeviceKind,
+    Error, Ledger, Linear, LinearBackward, LoraDown, LoraGrad, Result, Tensor,
 };
 
 /// The work of some kernels.
@@ -41,7 +41,12 @@ impl Dry {
             driver: String::new(),
             kind: DeviceKind::Dry,
         };
-        Self(Arc::new(Inner { info, caps, ledger: Ledger::with_limit(memory_limit), cost: Mutex::default() }))
+        Self(Arc::new(Inner {
+            info,
+            caps,
+            ledger: Ledger::with_limit(memory_limit),
+            cost: Mutex::default(),
+        }))
     }
 
     /// The work so far.
@@ -53,7 +58,8 @@ impl Dry {
         let cost = &mut *self.0.cost.lock().unwrap_or_else(PoisonError::into_inner);
         cost.calls += 1;
         cost.flops += flops;
-        cost.bytes += tensors.iter().map(|tensor| tensor.size_bytes()).sum::<usize>() as f64 + other_bytes as f64;
+        cost.bytes +=
+            tensors.iter().map(|tensor| tensor.size_bytes()).sum::<usize>() as f64 + other_bytes as f64;
         Ok(())
     }
 }
@@ -65,7 +71,11 @@ fn visible_pairs(op: &Attention<'_, Dry>) -> f64 {
     let pairs: usize = (0..time)
         .map(|query| {
             let before = (query + 1).min(window);
-            let after = if op.mask.causal { 0 } else { (time - 1 - query).min(window - 1) };
+            let after = if op.mask.causal {
+                0
+            } else {
+                (time - 1 - query).min(window - 1)
+            };
             before + after
         })
         .sum();
@@ -118,7 +128,11 @@ impl Backend for Dry {
     }
 
     fn embedding(&self, ids: &Tensor<Self>, table: &Tensor<Self>, out: &Tensor<Self>) -> Result<()> {
-        self.record(0.0, &[ids, out], ids.len() * table.columns() * table.dtype().size())
+        self.record(
+            0.0,
+            &[ids, out],
+            ids.len() * table.columns() * table.dtype().size(),
+        )
     }
 
     fn rms_norm(&self, x: &Tensor<Self>, weight: &Tensor<Self>, _eps: f32, y: &Tensor<Self>) -> Result<()> {
@@ -144,16 +158,25 @@ impl Backend for Dry {
 
     fn linear_backward(&self, op: LinearBackward<'_, Self>) -> Result<()> {
         let lora = op.lora.map_or(0, |lora| lora.a.len());
-        let flops = 2.0 * op.dy.leading() as f64 * (op.weight.shape().iter().product::<usize>() + lora) as f64;
+        let flops =
+            2.0 * op.dy.leading() as f64 * (op.weight.shape().iter().product::<usize>() + lora) as f64;
         self.record(flops, &[op.dy, op.dx], op.weight.size_bytes() + lora * 4)
     }
 
     fn lora_down(&self, op: LoraDown<'_, Self>) -> Result<()> {
-        self.record(2.0 * (op.x.leading() * op.matrix.len()) as f64, &[op.x, op.matrix, op.out], 0)
+        self.record(
+            2.0 * (op.x.leading() * op.matrix.len()) as f64,
+            &[op.x, op.matrix, op.out],
+            0,
+        )
     }
 
     fn lora_grad(&self, op: LoraGrad<'_, Self>) -> Result<()> {
-        self.record(2.0 * (op.wide.leading() * op.grad.len()) as f64, &[op.thin, op.wide, op.grad, op.grad], 0)
+        self.record(
+            2.0 * (op.wide.leading() * op.grad.len()) as f64,
+            &[op.thin, op.wide, op.grad, op.grad],
+            0,
+        )
     }
 
     fn rope(
@@ -173,7 +196,9 @@ impl Backend for Dry {
 
     fn attention_backward(&self, op: AttentionBackward<'_, Self>) -> Result<()> {
         // Scores and dout v^T are computed twice, once for dq and once for dk and dv; then three more products.
-        let Attention { q, k, v, out, lse, .. } = op.forward;
+        let Attention {
+            q, k, v, out, lse, ..
+        } = op.forward;
         let tensors = [q, k, v, out, lse, op.dout, op.dq, op.dk, op.dv];
         self.record(7.0 * attention_flops(&op.forward), &tensors, 0)
     }
@@ -201,7 +226,11 @@ impl Backend for Dry {
         _stats: &Tensor<Self>,
         _column: usize,
     ) -> Result<()> {
-        let written = if grad_scale.is_some() { logits.size_bytes() } else { 0 };
+        let written = if grad_scale.is_some() {
+            logits.size_bytes()
+        } else {
+            0
+        };
         self.record(0.0, &[logits, labels], written + labels.len() * 8)
     }
 

@@ -93,5 +93,10 @@ pub(crate) fn shape_error(
     expected: impl Into<String>,
     found: &[usize],
 ) -> Error {
-    Error::Shape { op, argument, expected: expected.into(), found: found.to_vec() }
+    Error::Shape {
+        op,
+        argument,
+        expected: expected.into(),
+        found: found.to_vec(),
+    }
 }

@@ -27,8 +27,14 @@ pub enum MemoryKind {
 
 impl MemoryKind {
     /// All kinds, in the order of [`MemoryReport::by_kind`].
-    pub const ALL: [Self; 6] =
-        [Self::Weights, Self::Adapter, Self::Gradients, Self::Optimizer, Self::Activations, Self::Scratch];
+    pub const ALL: [Self; 6] = [
+        Self::Weights,
+        Self::Adapter,
+        Self::Gradients,
+        Self::Optimizer,
+        Self::Activations,
+        Self::Scratch,
+    ];
 
     /// The name used in `summary.json` and in `plan --json`.
     pub const fn name(self) -> &'static str {
@@ -87,7 +93,10 @@ pub struct Ledger(Arc<Mutex<State>>);
 impl Ledger {
     /// A ledger that refuses what would take the live bytes above `limit`.
     pub fn with_limit(limit: Option<u64>) -> Self {
-        Self(Arc::new(Mutex::new(State { limit, ..State::default() })))
+        Self(Arc::new(Mutex::new(State {
+            limit,
+            ..State::default()
+        })))
     }
 
     /// Changes the limit; what is allocated already stays.
@@ -116,7 +125,12 @@ impl Ledger {
     /// The error for an allocation that the device itself refused.
     pub fn refused(&self, requested: u64, reason: impl Into<String>) -> Error {
         let MemoryReport { live, peak, .. } = self.report();
-        Error::OutOfMemory { requested, live, peak, reason: reason.into() }
+        Error::OutOfMemory {
+            requested,
+            live,
+            peak,
+            reason: reason.into(),
+        }
     }
 
     /// Books `bytes`, or refuses them.
@@ -186,7 +200,12 @@ mod tests {
         ledger.reserve(MemoryKind::Weights, 80).unwrap();
         ledger.commit();
         match ledger.reserve(MemoryKind::Scratch, 32) {
-            Err(Error::OutOfMemory { requested: 32, live: 80, peak: 80, .. }) => {}
+            Err(Error::OutOfMemory {
+                requested: 32,
+                live: 80,
+                peak: 80,
+                ..
+            }) => {}
             other => panic!("{other:?}"),
         }
         assert_eq!(ledger.report().live, 80);

@@ -22,8 +22,8 @@ mod weight;
 mod windows;
 
 pub use backend::{
-    AdamW, Attention, AttentionBackward, AttentionDecode, Backend, Linear, LinearBackward, LoraDown, LoraGrad,
-    LoraTerm, LoraTermBackward, Mask, Side,
+    AdamW, Attention, AttentionBackward, AttentionDecode, Backend, Linear, LinearBackward, LoraDown,
+    LoraGrad, LoraTerm, LoraTermBackward, Mask, Side,
 };
 pub use caps::{Caps, DeviceInfo, DeviceKind, Tier};
 pub use device::{DeviceSpec, ParseDeviceError};

@@ -35,7 +35,12 @@ impl<B: Backend> Clone for Lora<B> {
 
 impl<B: Backend> Lora<B> {
     fn matrices(&self) -> LoraMatrices<'_, B> {
-        LoraMatrices { a: &self.a, b: &self.b, scale: self.scale, dropout: self.dropout }
+        LoraMatrices {
+            a: &self.a,
+            b: &self.b,
+            scale: self.scale,
+            dropout: self.dropout,
+        }
     }
 }
 
@@ -46,14 +51,44 @@ pub struct Var(usize);
 /// How a value was made, with what its backward needs beside its inputs' values.
 enum Op<B: Backend> {
     Leaf,
-    RmsNorm { x: Var, weight: Tensor<B>, eps: f32 },
-    Linear { x: Var, weight: Weight<B> },
-    LoraLinear { x: Var, weight: Weight<B>, lora: Lora<B>, xa: Tensor<B> },
-    Rope { x: Var, positions: Tensor<B>, table: Tensor<B> },
-    Attention { qkv: [Var; 3], segments: Option<Tensor<B>>, mask: Mask, scale: f32, lse: Tensor<B> },
-    Swiglu { gate: Var, up: Var },
-    Add { a: Var, b: Var },
-    Reshape { x: Var },
+    RmsNorm {
+        x: Var,
+        weight: Tensor<B>,
+        eps: f32,
+    },
+    Linear {
+        x: Var,
+        weight: Weight<B>,
+    },
+    LoraLinear {
+        x: Var,
+        weight: Weight<B>,
+        lora: Lora<B>,
+        xa: Tensor<B>,
+    },
+    Rope {
+        x: Var,
+        positions: Tensor<B>,
+        table: Tensor<B>,
+    },
+    Attention {
+        qkv: [Var; 3],
+        segments: Option<Tensor<B>>,
+        mask: Mask,
+        scale: f32,
+        lse: Tensor<B>,
+    },
+    Swiglu {
+        gate: Var,
+        up: Var,
+    },
+    Add {
+        a: Var,
+        b: Var,
+    },
+    Reshape {
+        x: Var,
+    },
 }
 
 struct Node<B: Backend> {
@@ -90,7 +125,15 @@ impl<B: Backend> Tape<B> {
     /// See [`ops`]; so in every method below.
     pub fn rms_norm(&mut self, x: Var, weight: &Tensor<B>, eps: f32) -> Result<Var> {
         let value = ops::rms_norm(self.value(x), weight, eps)?;
-        Ok(self.push(value, Op::RmsNorm { x, weight: weight.clone(), eps }, self.needs(x)))
+        Ok(self.push(
+            value,
+            Op::RmsNorm {
+                x,
+                weight: weight.clone(),
+                eps,
+            },
+            self.needs(x),
+        ))
     }
 
     /// See [`ops::linear`].
@@ -99,7 +142,14 @@ impl<B: Backend> Tape<B> {
     /// See [`ops`].
     pub fn linear(&mut self, x: Var, weight: &Weight<B>, bias: Option<&Tensor<B>>) -> Result<Var> {
         let value = ops::linear(self.value(x), weight, bias)?;
-        Ok(self.push(value, Op::Linear { x, weight: weight.clone() }, self.needs(x)))
+        Ok(self.push(
+            value,
+            Op::Linear {
+                x,
+                weight: weight.clone(),
+            },
+            self.needs(x),
+        ))
     }
 
     /// See [`ops::lora_linear`].
@@ -114,7 +164,16 @@ impl<B: Backend> Tape<B> {
         lora: &Lora<B>,
     ) -> Result<Var> {
         let (value, xa) = ops::lora_linear(self.value(x), weight, bias, &lora.matrices())?;
-        Ok(self.push(value, Op::LoraLinear { x, weight: weight.clone(), lora: lora.clone(), xa }, true))
+        Ok(self.push(
+            value,
+            Op::LoraLinear {
+                x,
+                weight: weight.clone(),
+                lora: lora.clone(),
+                xa,
+            },
+            true,
+        ))
     }
 
     /// See [`ops::rope`].
@@ -123,7 +182,11 @@ impl<B: Backend> Tape<B> {
     /// See [`ops`].
     pub fn rope(&mut self, x: Var, positions: &Tensor<B>, table: &Tensor<B>) -> Result<Var> {
         let value = ops::rope(self.value(x), positions, table, false)?;
-        let op = Op::Rope { x, positions: positions.clone(), table: table.clone() };
+        let op = Op::Rope {
+            x,
+            positions: positions.clone(),
+            table: table.clone(),
+        };
         Ok(self.push(value, op, self.needs(x)))
     }
 
@@ -139,10 +202,23 @@ impl<B: Backend> Tape<B> {
         scale: f32,
     ) -> Result<Var> {
         let (q_value, k_value, v_value) = (self.value(q), self.value(k), self.value(v));
-        let input = AttentionInput { q: q_value, k: k_value, v: v_value, segments, mask, scale };
+        let input = AttentionInput {
+            q: q_value,
+            k: k_value,
+            v: v_value,
+            segments,
+            mask,
+            scale,
+        };
         let (value, lse) = ops::attention(&input)?;
         let needs = self.needs(q) || self.needs(k) || self.needs(v);
-        let op = Op::Attention { qkv: [q, k, v], segments: segments.cloned(), mask, scale, lse };
+        let op = Op::Attention {
+            qkv: [q, k, v],
+            segments: segments.cloned(),
+            mask,
+            scale,
+            lse,
+        };
         Ok(self.push(value, op, needs))
     }
 
@@ -192,7 +268,10 @@ impl<B: Backend> Tape<B> {
                 self.backward_node(node, grad, &mut grads)?;
             }
         }
-        Err(Error::Argument { op: "backward", what: format!("{input:?} is not on this tape") })
+        Err(Error::Argument {
+            op: "backward",
+            what: format!("{input:?} is not on this tape"),
+        })
     }
 
     fn backward_node(&self, node: Node<B>, dy: Tensor<B>, grads: &mut [Option<Tensor<B>>]) -> Result<()> {
@@ -211,10 +290,23 @@ impl<B: Backend> Tape<B> {
                 dx.map_or(Ok(()), |dx| give(x, dx))
             }
             Op::Rope { x, positions, table } => give(x, ops::rope(&dy, &positions, &table, true)?),
-            Op::Attention { qkv: [q, k, v], segments, mask, scale, lse } => {
+            Op::Attention {
+                qkv: [q, k, v],
+                segments,
+                mask,
+                scale,
+                lse,
+            } => {
                 let (q_value, k_value, v_value) = (self.value(q), self.value(k), self.value(v));
                 let segments = segments.as_ref();
-                let input = AttentionInput { q: q_value, k: k_value, v: v_value, segments, mask, scale };
+                let input = AttentionInput {
+                    q: q_value,
+                    k: k_value,
+                    v: v_value,
+                    segments,
+                    mask,
+                    scale,
+                };
                 let [dq, dk, dv] = ops::attention_backward(&input, &node.value, &lse, &dy)?;
                 give(q, dq)?;
                 give(k, dk)?;
@@ -258,7 +350,11 @@ impl<B: Backend> Tape<B> {
     }
 
     fn push(&mut self, value: Tensor<B>, op: Op<B>, needs_grad: bool) -> Var {
-        self.nodes.push(Node { value, op, needs_grad });
+        self.nodes.push(Node {
+            value,
+            op,
+            needs_grad,
+        });
         Var(self.nodes.len() - 1)
     }
 }

@@ -26,7 +26,11 @@ impl<B: Backend> Drop for Memory<B> {
 
 impl<B: Backend> Clone for Tensor<B> {
     fn clone(&self) -> Self {
-        Self { memory: Arc::clone(&self.memory), offset: self.offset, shape: self.shape.clone() }
+        Self {
+            memory: Arc::clone(&self.memory),
+            offset: self.offset,
+            shape: self.shape.clone(),
+        }
     }
 }
 
@@ -54,17 +58,36 @@ impl<B: Backend> Tensor<B> {
             }
         };
         ledger.commit();
-        let memory = Memory { storage, backend: backend.clone(), dtype, kind, bytes };
-        #[expect(clippy::arc_with_non_send_sync, reason = "a browser's buffers stay on one thread, a desktop's don't")]
+        let memory = Memory {
+            storage,
+            backend: backend.clone(),
+            dtype,
+            kind,
+            bytes,
+        };
+        #[expect(
+            clippy::arc_with_non_send_sync,
+            reason = "a browser's buffers stay on one thread, a desktop's don't"
+        )]
         let memory = Arc::new(memory);
-        Ok(Self { memory, offset: 0, shape: shape.to_vec() })
+        Ok(Self {
+            memory,
+            offset: 0,
+            shape: shape.to_vec(),
+        })
     }
 
     /// A tensor with these values.
     ///
     /// # Errors
     /// As [`Tensor::empty`]; [`Error::Shape`] where `bytes` is not the shape's size.
-    pub fn from_bytes(backend: &B, shape: &[usize], dtype: DType, kind: MemoryKind, bytes: &[u8]) -> Result<Self> {
+    pub fn from_bytes(
+        backend: &B,
+        shape: &[usize],
+        dtype: DType,
+        kind: MemoryKind,
+        bytes: &[u8],
+    ) -> Result<Self> {
         let tensor = Self::empty(backend, shape, dtype, kind)?;
         tensor.upload(bytes)?;
         Ok(tensor)
@@ -94,10 +117,16 @@ impl<B: Backend> Tensor<B> {
         if bytes.len() != self.size_bytes() {
             return Err(Error::Argument {
                 op: "upload",
-                what: format!("{self:?} takes {} bytes, found {}", self.size_bytes(), bytes.len()),
+                what: format!(
+                    "{self:?} takes {} bytes, found {}",
+                    self.size_bytes(),
+                    bytes.len()
+                ),
             });
         }
-        self.memory.backend.upload(&self.memory.storage, self.offset, bytes)
+        self.memory
+            .backend
+            .upload(&self.memory.storage, self.offset, bytes)
     }
 
     /// The values on the host, once the device has computed them.
@@ -124,9 +153,18 @@ impl<B: Backend> Tensor<B> {
     /// [`Error::Shape`] where the sizes differ.
     pub fn reshape(&self, shape: &[usize]) -> Result<Self> {
         if shape.iter().product::<usize>() != self.len() {
-            return Err(crate::error::shape_error("reshape", "tensor", format!("{shape:?}"), &self.shape));
+            return Err(crate::error::shape_error(
+                "reshape",
+                "tensor",
+                format!("{shape:?}"),
+                &self.shape,
+            ));
         }
-        Ok(Self { memory: Arc::clone(&self.memory), offset: self.offset, shape: shape.to_vec() })
+        Ok(Self {
+            memory: Arc::clone(&self.memory),
+            offset: self.offset,
+            shape: shape.to_vec(),
+        })
     }
 
     /// A view of the rows `range` of the first dimension. Kernels may bind it only where it starts on the
@@ -137,13 +175,20 @@ impl<B: Backend> Tensor<B> {
     pub fn rows(&self, range: Range<usize>) -> Result<Self> {
         let rows = self.shape.first().copied().unwrap_or(0);
         if range.start > range.end || range.end > rows {
-            return Err(Error::Argument { op: "rows", what: format!("{range:?} is outside 0..{rows}") });
+            return Err(Error::Argument {
+                op: "rows",
+                what: format!("{range:?} is outside 0..{rows}"),
+            });
         }
         let row_bytes = self.size_bytes() / rows.max(1);
         let mut shape = self.shape.clone();
         shape[0] = range.len();
         let offset = self.offset + (range.start * row_bytes) as u64;
-        Ok(Self { memory: Arc::clone(&self.memory), offset, shape })
+        Ok(Self {
+            memory: Arc::clone(&self.memory),
+            offset,
+            shape,
+        })
     }
 
     /// Whether nobody else holds this memory, so that it may be overwritten.
@@ -201,11 +246,21 @@ impl<B: Backend> Tensor<B> {
         &self.memory.backend
     }
 
-    pub(crate) fn expect_shape(&self, op: &'static str, argument: &'static str, shape: &[usize]) -> Result<()> {
+    pub(crate) fn expect_shape(
+        &self,
+        op: &'static str,
+        argument: &'static str,
+        shape: &[usize],
+    ) -> Result<()> {
         if self.shape == shape {
             return Ok(());
         }
-        Err(crate::error::shape_error(op, argument, format!("{shape:?}"), &self.shape))
+        Err(crate::error::shape_error(
+            op,
+            argument,
+            format!("{shape:?}"),
+            &self.shape,
+        ))
     }
 
     pub(crate) fn expect_rank(&self, op: &'static str, argument: &'static str, names: &[&str]) -> Result<()> {
@@ -226,7 +281,12 @@ impl<B: Backend> Tensor<B> {
         if dtypes.contains(&self.dtype()) {
             return Ok(());
         }
-        Err(Error::DType { op, argument, expected, found: self.dtype() })
+        Err(Error::DType {
+            op,
+            argument,
+            expected,
+            found: self.dtype(),
+        })
     }
 
     /// Checks that it is an activation of a type that the device computes with.
@@ -236,6 +296,10 @@ impl<B: Backend> Tensor<B> {
             return Ok(());
         }
         let engine = self.backend().info().engine.to_owned();
-        Err(Error::Unsupported { op, what: format!("{argument} in {}", self.dtype()), engine })
+        Err(Error::Unsupported {
+            op,
+            what: format!("{argument} in {}", self.dtype()),
+            engine,
+        })
     }
 }

@@ -52,9 +52,15 @@ impl<B: Backend> Clone for Nf4<B> {
     fn clone(&self) -> Self {
         let absmax = match &self.absmax {
             Absmax::F32(tensor) => Absmax::F32(tensor.clone()),
-            Absmax::Double { codes, nested, offset } => {
-                Absmax::Double { codes: codes.clone(), nested: nested.clone(), offset: *offset }
-            }
+            Absmax::Double {
+                codes,
+                nested,
+                offset,
+            } => Absmax::Double {
+                codes: codes.clone(),
+                nested: nested.clone(),
+                offset: *offset,
+            },
         };
         Self {
             packed: self.packed.clone(),
@@ -73,7 +79,12 @@ impl<B: Backend> Weight<B> {
     /// [`Error::DType`], [`Error::Argument`] where the sizes differ, [`Error::OutOfMemory`].
     pub fn dense(backend: &B, [n, k]: [usize; 2], dtype: DType, bytes: &[u8]) -> Result<Self> {
         let tensor = Tensor::from_bytes(backend, &[n, k], dtype, MemoryKind::Weights, bytes)?;
-        tensor.expect_dtype("weight", "dense", &[DType::F32, DType::F16, DType::BF16], "f32, f16 or bf16")?;
+        tensor.expect_dtype(
+            "weight",
+            "dense",
+            &[DType::F32, DType::F16, DType::BF16],
+            "f32, f16 or bf16",
+        )?;
         Ok(Self::Dense(tensor))
     }
 
@@ -89,8 +100,7 @@ impl<B: Backend> Weight<B> {
         let bytes = |values: &[u8]| {
             Tensor::from_bytes(backend, &[values.len()], DType::U8, MemoryKind::Weights, values)
         };
-        let floats =
-            |values: &[f32]| Tensor::from_f32(backend, &[values.len()], MemoryKind::Weights, values);
+        let floats = |values: &[f32]| Tensor::from_f32(backend, &[values.len()], MemoryKind::Weights, values);
         let absmax = match &weight.absmax {
             anylora_quant::Absmax::F32(values) => Absmax::F32(floats(values)?),
             anylora_quant::Absmax::Double(double) => Absmax::Double {

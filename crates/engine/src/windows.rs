@@ -14,17 +14,28 @@ pub fn row_windows(op: &'static str, rows: u64, row_bytes: &[u64], caps: &Caps) 
     }
     // The fewest rows after which every tensor is at an aligned place again.
     let align = caps.binding_alignment;
-    let step = row_bytes.iter().map(|&bytes| align / gcd(bytes, align)).max().unwrap_or(1);
+    let step = row_bytes
+        .iter()
+        .map(|&bytes| align / gcd(bytes, align))
+        .max()
+        .unwrap_or(1);
     let most = caps.max_binding_bytes / widest / step * step;
     if most == 0 {
         return Err(Error::BindingLimit {
             op,
-            unit: if step == 1 { "row" } else { "group of rows at an aligned place" },
+            unit: if step == 1 {
+                "row"
+            } else {
+                "group of rows at an aligned place"
+            },
             bytes: widest * step,
             limit: caps.max_binding_bytes,
         });
     }
-    Ok((0..rows).step_by(most as usize).map(|start| start..rows.min(start + most)).collect())
+    Ok((0..rows)
+        .step_by(most as usize)
+        .map(|start| start..rows.min(start + most))
+        .collect())
 }
 
 fn gcd(a: u64, b: u64) -> u64 {
@@ -37,7 +48,10 @@ mod tests {
 
     #[test]
     fn windows_are_aligned_cover_all_rows_and_fit() {
-        let caps = Caps { max_binding_bytes: 65_536, ..Caps::WEBGPU };
+        let caps = Caps {
+            max_binding_bytes: 65_536,
+            ..Caps::WEBGPU
+        };
         for (a, b) in [(4, 100), (2304, 36), (1540, 6), (12_000, 4)] {
             let windows = match row_windows("test", 1000, &[a, b], &caps) {
                 Ok(windows) => windows,

@@ -14,7 +14,9 @@ struct Comparison {
 impl Condition {
     /// The error is a message without a place; the caller knows the file and line.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let alternatives = text.split("||").map(|part| part.split("&&").map(comparison).collect());
+        let alternatives = text
+            .split("||")
+            .map(|part| part.split("&&").map(comparison).collect());
         alternatives.collect::<Result<_, _>>().map(Self)
     }
 
@@ -47,7 +49,10 @@ fn comparison(text: &str) -> Result<Comparison, Error> {
 
 /// Names and values: `[A-Za-z0-9_]+`.
 pub fn is_word(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// Why a condition has no value.
@@ -91,7 +96,16 @@ mod tests {
     #[test]
     fn mistakes_are_errors() {
         assert_eq!(evaluate("A == f16 || C == 1"), Err(Error::Undefined("C".into())));
-        for text in ["", "A", "A = f16", "A == f16 &&", "A == (f16)", "A == B == 2", "A === f16", "!A"] {
+        for text in [
+            "",
+            "A",
+            "A = f16",
+            "A == f16 &&",
+            "A == (f16)",
+            "A == B == 2",
+            "A === f16",
+            "!A",
+        ] {
             assert!(matches!(evaluate(text), Err(Error::Syntax(_))), "{text}");
         }
     }

@@ -13,24 +13,53 @@ pub fn rust(library: &Library) -> String {
 }
 
 fn shaders(out: &mut String, shaders: &[Shader]) -> fmt::Result {
-    writeln!(out, "/// Every variant of every kernel, in the order of `shaders/variants`.")?;
+    writeln!(
+        out,
+        "/// Every variant of every kernel, in the order of `shaders/variants`."
+    )?;
     writeln!(out, "pub static SHADERS: &[Shader] = &[")?;
-    for Shader { variant, wgsl, entry_points } in shaders {
+    for Shader {
+        variant,
+        wgsl,
+        entry_points,
+    } in shaders
+    {
         let needs = variant.needs;
         writeln!(out, "Shader {{\n    kernel: {:?},", variant.kernel)?;
         writeln!(out, "    defines: &{:?},", variant.defines)?;
         let (f16, subgroups, matrix) = (needs.f16, needs.subgroups, needs.cooperative_matrix);
-        writeln!(out, "    needs: Needs {{ f16: {f16}, subgroups: {subgroups}, cooperative_matrix: {matrix} }},")?;
+        writeln!(
+            out,
+            "    needs: Needs {{ f16: {f16}, subgroups: {subgroups}, cooperative_matrix: {matrix} }},"
+        )?;
         writeln!(out, "    entry_points: &[")?;
         for entry in entry_points {
-            writeln!(out, "        EntryPoint {{ name: {:?}, workgroup_size: {:?},", entry.name, entry.workgroup_size)?;
-            writeln!(out, "            workgroup_bytes: {}, bindings: &[", entry.workgroup_bytes)?;
-            for Binding { group, index, name, kind, min_size } in &entry.bindings {
+            writeln!(
+                out,
+                "        EntryPoint {{ name: {:?}, workgroup_size: {:?},",
+                entry.name, entry.workgroup_size
+            )?;
+            writeln!(
+                out,
+                "            workgroup_bytes: {}, bindings: &[",
+                entry.workgroup_bytes
+            )?;
+            for Binding {
+                group,
+                index,
+                name,
+                kind,
+                min_size,
+            } in &entry.bindings
+            {
                 let kind = match kind {
                     BindingKind::Uniform => "Uniform".to_owned(),
                     BindingKind::Storage { read_only } => format!("Storage {{ read_only: {read_only} }}"),
                 };
-                write!(out, "            Binding {{ group: {group}, index: {index}, name: {name:?}, ")?;
+                write!(
+                    out,
+                    "            Binding {{ group: {group}, index: {index}, name: {name:?}, "
+                )?;
                 writeln!(out, "kind: BindingKind::{kind}, min_size: {min_size} }},")?;
             }
             writeln!(out, "        ] }},")?;
@@ -51,26 +80,52 @@ fn fence(text: &str) -> String {
 }
 
 fn params(out: &mut String, all: &[Params]) -> fmt::Result {
-    writeln!(out, "/// The kernels' uniform parameters, in WGSL's layout.\npub mod params {{")?;
+    writeln!(
+        out,
+        "/// The kernels' uniform parameters, in WGSL's layout.\npub mod params {{"
+    )?;
     for Params { kernel, fields, size } in all {
         let name = camel_case(kernel);
         writeln!(out, "/// Uniform parameters of the `{kernel}` kernel.")?;
-        writeln!(out, "#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]")?;
+        writeln!(
+            out,
+            "#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]"
+        )?;
         writeln!(out, "#[repr(C)]\npub struct {name} {{")?;
         let mut end = 0;
-        for Field { name, ty, offset, size, doc } in fields {
+        for Field {
+            name,
+            ty,
+            offset,
+            size,
+            doc,
+        } in fields
+        {
             padding(out, end, *offset)?;
-            let doc = if doc.is_empty() { format!("`{name}` of the WGSL struct.") } else { escape(doc) };
+            let doc = if doc.is_empty() {
+                format!("`{name}` of the WGSL struct.")
+            } else {
+                escape(doc)
+            };
             writeln!(out, "    #[doc = {doc:?}]\n    pub {name}: {ty},")?;
             end = offset + size;
         }
         padding(out, end, *size)?;
         writeln!(out, "}}")?;
         // Not derived: arrays above 32 elements have no Default of their own.
-        writeln!(out, "impl Default for {name} {{ fn default() -> Self {{ bytemuck::Zeroable::zeroed() }} }}")?;
+        writeln!(
+            out,
+            "impl Default for {name} {{ fn default() -> Self {{ bytemuck::Zeroable::zeroed() }} }}"
+        )?;
         writeln!(out, "const _: () = assert!(size_of::<{name}>() == {size});")?;
-        for Field { name: field, offset, .. } in fields {
-            writeln!(out, "const _: () = assert!(std::mem::offset_of!({name}, {field}) == {offset});")?;
+        for Field {
+            name: field, offset, ..
+        } in fields
+        {
+            writeln!(
+                out,
+                "const _: () = assert!(std::mem::offset_of!({name}, {field}) == {offset});"
+            )?;
         }
     }
     writeln!(out, "}}")
@@ -81,7 +136,11 @@ fn padding(out: &mut String, from: u32, to: u32) -> fmt::Result {
     if from == to {
         return Ok(());
     }
-    writeln!(out, "    #[doc(hidden)]\n    pub _pad{from}: [u32; {}],", (to - from) / 4)
+    writeln!(
+        out,
+        "    #[doc(hidden)]\n    pub _pad{from}: [u32; {}],",
+        (to - from) / 4
+    )
 }
 
 /// A shape such as `[M]` in a comment is no link to rustdoc, nor `<T>` a tag; code spans stay as they are.
@@ -102,7 +161,12 @@ fn escape(doc: &str) -> String {
 fn camel_case(name: &str) -> String {
     let capital = |word: &str| {
         let mut letters = word.chars();
-        letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect::<String>()
+        letters
+            .next()
+            .map(|first| first.to_ascii_uppercase())
+            .into_iter()
+            .chain(letters)
+            .collect::<String>()
     };
     name.split('_').map(capital).collect()
 }
@@ -114,7 +178,11 @@ mod tests {
 
     #[test]
     fn the_text_holds_the_table_and_the_structs() {
-        let mut sources = Sources { folder: "shaders".into(), variants: "kernel my_k A=f32".into(), ..Sources::default() };
+        let mut sources = Sources {
+            folder: "shaders".into(),
+            variants: "kernel my_k A=f32".into(),
+            ..Sources::default()
+        };
         let kernel = "// \"#quoted\"\nstruct Params {\n  m: u32, // rows [M]\n  v: vec3<f32>,\n  n: u32,\n  w: vec2<u32>,\n}\n\
                       @group(0) @binding(1) var<uniform> params: Params;\n\
                       @compute @workgroup_size(4) fn main() { _ = params.m; }\n";

@@ -18,7 +18,9 @@ pub struct Expanded {
 impl Expanded {
     /// Path and line of the text as written, for a line (from 1) of the expanded text.
     pub fn origin(&self, line: u32) -> (String, Option<u32>) {
-        let origin = (line as usize).checked_sub(1).and_then(|line| self.origins.get(line));
+        let origin = (line as usize)
+            .checked_sub(1)
+            .and_then(|line| self.origins.get(line));
         match origin {
             Some((path, line)) => (path.clone(), Some(*line)),
             None => (self.path.clone(), None),
@@ -42,8 +44,17 @@ impl Expanded {
 pub fn expand(sources: &Sources, variant: &Variant) -> Result<Expanded, Problem> {
     let path = sources.path(&format!("{}.wgsl", variant.kernel));
     let text = sources.kernels.get(&variant.kernel).map_or("", String::as_str);
-    let output = Expanded { path: path.clone(), ..Expanded::default() };
-    let mut expander = Expander { sources, variant, output, imported: Vec::new(), open: Vec::new() };
+    let output = Expanded {
+        path: path.clone(),
+        ..Expanded::default()
+    };
+    let mut expander = Expander {
+        sources,
+        variant,
+        output,
+        imported: Vec::new(),
+        open: Vec::new(),
+    };
     expander.file(&path, text)?;
     Ok(expander.output)
 }
@@ -77,7 +88,9 @@ impl Expander<'_> {
             let active = blocks.last().is_none_or(|block| block.active);
             let Some(directive) = directive(text) else {
                 if active {
-                    let text = self.substitute(text).map_err(|m| Problem::new(path, Some(line), m))?;
+                    let text = self
+                        .substitute(text)
+                        .map_err(|m| Problem::new(path, Some(line), m))?;
                     self.output.push(&text, path, line);
                 }
                 continue;
@@ -128,7 +141,13 @@ impl Expander<'_> {
     ) -> Result<(), String> {
         if name == "if" {
             let holds = self.holds(rest, active)?;
-            blocks.push(Block { line, outer: active, taken: holds, active: holds, has_else: false });
+            blocks.push(Block {
+                line,
+                outer: active,
+                taken: holds,
+                active: holds,
+                has_else: false,
+            });
             return Ok(());
         }
         let Some(block) = blocks.last_mut() else {
@@ -177,7 +196,10 @@ impl Expander<'_> {
 
 /// Splits `#name rest // comment`; a line that only begins with `#{NAME}` is none.
 fn directive(text: &str) -> Option<(&str, &str)> {
-    let text = text.trim_start().strip_prefix('#').filter(|text| !text.starts_with('{'))?;
+    let text = text
+        .trim_start()
+        .strip_prefix('#')
+        .filter(|text| !text.starts_with('{'))?;
     let text = text.split_once("//").map_or(text, |(text, _)| text).trim();
     let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     Some((name, rest.trim()))

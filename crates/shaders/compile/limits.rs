@@ -29,19 +29,50 @@ pub fn check(entries: &[EntryPoint], variant: &Variant, expanded: &Expanded, pro
             }
         };
         let [x, y, z] = entry.workgroup_size;
-        at_most("invocations in a workgroup", x.saturating_mul(y).saturating_mul(z), INVOCATIONS);
-        for (axis, (found, limit)) in ["x", "y", "z"].iter().zip(entry.workgroup_size.into_iter().zip(WORKGROUP_SIZE)) {
+        at_most(
+            "invocations in a workgroup",
+            x.saturating_mul(y).saturating_mul(z),
+            INVOCATIONS,
+        );
+        for (axis, (found, limit)) in ["x", "y", "z"]
+            .iter()
+            .zip(entry.workgroup_size.into_iter().zip(WORKGROUP_SIZE))
+        {
             at_most(&format!("as its workgroup size in {axis}"), found, limit);
         }
-        at_most("bytes of workgroup storage", entry.workgroup_bytes, workgroup_bytes);
-        let uniforms = entry.bindings.iter().filter(|binding| binding.kind == BindingKind::Uniform).count();
-        at_most("storage buffers", (entry.bindings.len() - uniforms) as u32, STORAGE_BUFFERS as u32);
+        at_most(
+            "bytes of workgroup storage",
+            entry.workgroup_bytes,
+            workgroup_bytes,
+        );
+        let uniforms = entry
+            .bindings
+            .iter()
+            .filter(|binding| binding.kind == BindingKind::Uniform)
+            .count();
+        at_most(
+            "storage buffers",
+            (entry.bindings.len() - uniforms) as u32,
+            STORAGE_BUFFERS as u32,
+        );
         at_most("uniform buffers", uniforms as u32, UNIFORM_BUFFERS as u32);
         for binding in &entry.bindings {
-            at_most(&format!("as the group of `{}`", binding.name), binding.group, GROUPS - 1);
-            at_most(&format!("as the index of `{}`", binding.name), binding.index, BINDINGS_PER_GROUP - 1);
+            at_most(
+                &format!("as the group of `{}`", binding.name),
+                binding.group,
+                GROUPS - 1,
+            );
+            at_most(
+                &format!("as the index of `{}`", binding.name),
+                binding.index,
+                BINDINGS_PER_GROUP - 1,
+            );
             if binding.kind == BindingKind::Uniform {
-                at_most(&format!("bytes in the uniform `{}`", binding.name), binding.min_size, UNIFORM_BYTES);
+                at_most(
+                    &format!("bytes in the uniform `{}`", binding.name),
+                    binding.min_size,
+                    UNIFORM_BYTES,
+                );
             }
         }
     }
@@ -53,9 +84,15 @@ mod tests {
     use std::fmt::Write;
 
     fn report(variants: &str, kernel: &str) -> String {
-        let mut sources = Sources { folder: "shaders".into(), variants: variants.into(), ..Sources::default() };
+        let mut sources = Sources {
+            folder: "shaders".into(),
+            variants: variants.into(),
+            ..Sources::default()
+        };
         sources.kernels.insert("k".into(), kernel.into());
-        compile(&sources).map(|_| String::new()).unwrap_or_else(|report| report.to_string())
+        compile(&sources)
+            .map(|_| String::new())
+            .unwrap_or_else(|report| report.to_string())
     }
 
     fn buffers(count: u32, space: &str, ty: &str) -> String {
@@ -68,7 +105,9 @@ mod tests {
     }
 
     fn workgroup(words: u32) -> String {
-        format!("var<workgroup> t: array<f32, {words}>;\n@compute @workgroup_size(256) fn main() {{ t[0] = 1.0; }}")
+        format!(
+            "var<workgroup> t: array<f32, {words}>;\n@compute @workgroup_size(256) fn main() {{ t[0] = 1.0; }}"
+        )
     }
 
     #[test]
@@ -78,7 +117,11 @@ mod tests {
         let expected = "shaders/k.wgsl:2: `main` has 16400 bytes of workgroup storage; the limit is 16384";
         assert!(over.contains(expected), "{over}");
         for feature in ["f16", "subgroups"] {
-            assert_ne!(report(&format!("needs T=x {feature}\nkernel k T=x"), &workgroup(4097)), "", "{feature}");
+            assert_ne!(
+                report(&format!("needs T=x {feature}\nkernel k T=x"), &workgroup(4097)),
+                "",
+                "{feature}"
+            );
         }
         let cooperative = "needs T=x cooperative_matrix\nkernel k T=x";
         assert_eq!(report(cooperative, &workgroup(8192)), "");
@@ -87,7 +130,12 @@ mod tests {
 
     #[test]
     fn workgroup_size() {
-        let kernel = |size: &str| report("kernel k", &format!("@compute @workgroup_size({size}) fn main() {{}}"));
+        let kernel = |size: &str| {
+            report(
+                "kernel k",
+                &format!("@compute @workgroup_size({size}) fn main() {{}}"),
+            )
+        };
         assert_eq!(kernel("16, 16"), "");
         assert_eq!(kernel("1, 1, 64"), "");
         assert!(kernel("16, 17").contains("`main` has 272 invocations in a workgroup; the limit is 256"));
@@ -102,6 +150,9 @@ mod tests {
         assert_eq!(kernel(12, "uniform", "array<vec4<f32>, 1024>"), "");
         assert!(kernel(13, "uniform", "vec4<f32>").contains("has 13 uniform buffers; the limit is 12"));
         let big = kernel(1, "uniform", "array<vec4<f32>, 1025>");
-        assert!(big.contains("has 16400 bytes in the uniform `b0`; the limit is 16384"), "{big}");
+        assert!(
+            big.contains("has 16400 bytes in the uniform `b0`; the limit is 16384"),
+            "{big}"
+        );
     }
 }

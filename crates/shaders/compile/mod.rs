@@ -70,7 +70,14 @@ pub fn compile(sources: &Sources) -> Result<Library, Report> {
         for problem in found {
             report.add(&label, problem);
         }
-        shaders.push(Shader { variant, wgsl: expanded.text, entry_points });
+        shaders.push(Shader {
+            variant,
+            wgsl: expanded.text,
+            entry_points,
+        });
     }
-    report.into_result(Library { shaders, params: layouts.into_params() })
+    report.into_result(Library {
+        shaders,
+        params: layouts.into_params(),
+    })
 }

@@ -29,12 +29,20 @@ pub struct Params {
 pub struct Layouts(Vec<(Params, String)>);
 
 impl Layouts {
-    pub fn add(&mut self, module: &Module, variant: &Variant, expanded: &Expanded, problems: &mut Vec<Problem>) {
+    pub fn add(
+        &mut self,
+        module: &Module,
+        variant: &Variant,
+        expanded: &Expanded,
+        problems: &mut Vec<Problem>,
+    ) {
         let mut uniforms = module.global_variables.iter().map(|(_, variable)| variable);
         let is_params = |variable: &&naga::GlobalVariable| {
             variable.space == AddressSpace::Uniform && variable.name.as_deref() == Some("params")
         };
-        let Some(variable) = uniforms.find(is_params) else { return };
+        let Some(variable) = uniforms.find(is_params) else {
+            return;
+        };
         let params = match reflect(module, variable.ty, &variant.kernel, expanded) {
             Ok(params) => params,
             Err(problem) => return problems.push(problem),
@@ -44,7 +52,11 @@ impl Layouts {
             Some((known, _)) if same_layout(known, &params) => {}
             Some((_, label)) => {
                 let (path, line) = expanded.origin_of("struct Params");
-                problems.push(Problem::new(path, line, format!("`Params` differs from that of `{label}`")));
+                problems.push(Problem::new(
+                    path,
+                    line,
+                    format!("`Params` differs from that of `{label}`"),
+                ));
             }
         }
     }
@@ -68,19 +80,30 @@ fn reflect(module: &Module, ty: Handle<Type>, kernel: &str, expanded: &Expanded)
     };
     if name.as_deref() != Some("Params") {
         let (path, line) = expanded.origin_of("params");
-        return Err(Problem::new(path, line, "the struct of the uniform `params` is not called `Params`"));
+        return Err(Problem::new(
+            path,
+            line,
+            "the struct of the uniform `params` is not called `Params`",
+        ));
     }
     // naga's span covers the declaration, from `struct` on; the members' comments are in there.
     let range = module.types.get_span(ty).to_range().unwrap_or_default();
     let declaration = expanded.text.get(range.clone()).unwrap_or_default();
-    let first_line = expanded.text.get(..range.start).unwrap_or_default().lines().count().max(1) as u32;
+    let first_line = expanded
+        .text
+        .get(..range.start)
+        .unwrap_or_default()
+        .lines()
+        .count()
+        .max(1) as u32;
     let mut fields = Vec::new();
     for member in members {
         let name = member.name.clone().unwrap_or_default();
         let place = declaration.lines().enumerate().find_map(|(index, line)| {
             let (code, comment) = line.split_once("//").unwrap_or((line, ""));
             let declared = code.split([',', '{']).any(|part| {
-                part.split_once(':').is_some_and(|(left, _)| left.split_whitespace().last() == Some(&name))
+                part.split_once(':')
+                    .is_some_and(|(left, _)| left.split_whitespace().last() == Some(&name))
             });
             declared.then(|| (index as u32, comment.trim().to_owned()))
         });
@@ -93,9 +116,19 @@ fn reflect(module: &Module, ty: Handle<Type>, kernel: &str, expanded: &Expanded)
             return Err(Problem::new(path, line, message));
         };
         let size = module.types[member.ty].inner.size(module.to_ctx());
-        fields.push(Field { name, ty, offset: member.offset, size, doc });
+        fields.push(Field {
+            name,
+            ty,
+            offset: member.offset,
+            size,
+            doc,
+        });
     }
-    Ok(Params { kernel: kernel.to_owned(), fields, size: *span })
+    Ok(Params {
+        kernel: kernel.to_owned(),
+        fields,
+        size: *span,
+    })
 }
 
 /// Rust's words that WGSL allows as names.
@@ -119,7 +152,11 @@ fn rust_type(module: &Module, ty: Handle<Type>) -> Option<String> {
             };
             Some(format!("[{scalar}; {}]", size as u32))
         }
-        TypeInner::Array { base, size: ArraySize::Constant(count), stride } => {
+        TypeInner::Array {
+            base,
+            size: ArraySize::Constant(count),
+            stride,
+        } => {
             let packed = module.types[base].inner.size(module.to_ctx()) == stride;
             let element = rust_type(module, base).filter(|_| packed)?;
             Some(format!("[{element}; {count}]"))
@@ -133,7 +170,11 @@ mod tests {
     use super::super::{Library, Report, Sources, compile};
 
     fn run(variants: &str, params: &str) -> Result<Library, Report> {
-        let mut sources = Sources { folder: "shaders".into(), variants: variants.into(), ..Sources::default() };
+        let mut sources = Sources {
+            folder: "shaders".into(),
+            variants: variants.into(),
+            ..Sources::default()
+        };
         let main = "@group(0) @binding(0) var<uniform> params: Params;\n\
                     @compute @workgroup_size(1) fn main() { _ = params.m; }\n";
         sources.kernels.insert("k".into(), format!("{params}\n{main}"));
@@ -149,8 +190,11 @@ mod tests {
         );
         let params = library.unwrap().params;
         assert_eq!(params.len(), 1);
-        let found: Vec<_> =
-            params[0].fields.iter().map(|f| (f.name.as_str(), f.ty.as_str(), f.offset, f.size, f.doc.as_str())).collect();
+        let found: Vec<_> = params[0]
+            .fields
+            .iter()
+            .map(|f| (f.name.as_str(), f.ty.as_str(), f.offset, f.size, f.doc.as_str()))
+            .collect();
         let expected = [
             ("m", "u32", 0, 4, "rows of `x` [M, K]"),
             ("eps", "f32", 4, 4, ""),
@@ -166,16 +210,31 @@ mod tests {
     fn variants_must_agree() {
         let text = "struct Params {\n#if A == 1\n m: u32,\n n: u32,\n#else\n n: u32,\n m: u32,\n#endif\n}";
         let report = run("kernel k A=1|2", text).unwrap_err().to_string();
-        assert!(report.contains("shaders/k.wgsl:1: `Params` differs from that of `k A=1`\n  in k A=2"), "{report}");
+        assert!(
+            report.contains("shaders/k.wgsl:1: `Params` differs from that of `k A=1`\n  in k A=2"),
+            "{report}"
+        );
     }
 
     #[test]
     fn what_has_no_counterpart_is_refused() {
         for (text, expected) in [
-            ("struct Params {\n  m: u32,\n  a: mat4x4<f32>,\n}", "shaders/k.wgsl:3: `a` of `Params`"),
-            ("struct In { x: u32 }\nstruct Params {\n  m: u32,\n  @align(16) a: In }", "shaders/k.wgsl:4: `a` of `Params`"),
-            ("struct Params { m: u32, dyn: u32 }", "shaders/k.wgsl:1: `dyn` of `Params`"),
-            ("struct Other { m: u32 }\nalias Params = Other;", "not called `Params`"),
+            (
+                "struct Params {\n  m: u32,\n  a: mat4x4<f32>,\n}",
+                "shaders/k.wgsl:3: `a` of `Params`",
+            ),
+            (
+                "struct In { x: u32 }\nstruct Params {\n  m: u32,\n  @align(16) a: In }",
+                "shaders/k.wgsl:4: `a` of `Params`",
+            ),
+            (
+                "struct Params { m: u32, dyn: u32 }",
+                "shaders/k.wgsl:1: `dyn` of `Params`",
+            ),
+            (
+                "struct Other { m: u32 }\nalias Params = Other;",
+                "not called `Params`",
+            ),
         ] {
             let report = run("kernel k", text).unwrap_err().to_string();
             assert!(report.contains(expected), "{expected}: {report}");

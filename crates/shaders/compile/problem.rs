@@ -18,7 +18,13 @@ pub struct Problem {
 impl Problem {
     pub fn new(path: impl Into<String>, line: Option<u32>, message: impl Into<String>) -> Self {
         let (path, message) = (path.into(), message.into());
-        Self { path, line, message, detail: String::new(), variants: Vec::new() }
+        Self {
+            path,
+            line,
+            message,
+            detail: String::new(),
+            variants: Vec::new(),
+        }
     }
 }
 
@@ -93,7 +99,10 @@ mod tests {
         report.add("a X=2", Problem::new("shaders/a.wgsl", Some(3), "no such name"));
         report.add("a X=2", Problem::new("shaders/a.wgsl", Some(4), "no such name"));
         let text = report.to_string();
-        assert!(text.starts_with("error: shaders/a.wgsl:3: no such name\n  in a X=1\n  in a X=2\n"), "{text}");
+        assert!(
+            text.starts_with("error: shaders/a.wgsl:3: no such name\n  in a X=1\n  in a X=2\n"),
+            "{text}"
+        );
         assert!(text.ends_with("2 problem(s) in the shaders"), "{text}");
     }
 }

@@ -46,12 +46,18 @@ pub fn entry_points(
     }
     for (_, constant) in module.overrides.iter() {
         let name = constant.name.as_deref().unwrap_or("");
-        report("override ", format!("`override {name}`: a define of the variants file does this"));
+        report(
+            "override ",
+            format!("`override {name}`: a define of the variants file does this"),
+        );
     }
     let mut entry_points = Vec::new();
     for (index, entry) in module.entry_points.iter().enumerate() {
         if entry.stage != ShaderStage::Compute {
-            report(&format!("fn {}(", entry.name), format!("`{}` is no compute entry point", entry.name));
+            report(
+                &format!("fn {}(", entry.name),
+                format!("`{}` is no compute entry point", entry.name),
+            );
         }
         let used = info.get_entry_point(index);
         let mut workgroup_bytes = 0;
@@ -61,29 +67,49 @@ pub fn entry_points(
                 continue;
             }
             let name = variable.name.clone().unwrap_or_default();
-            let size = module.types[variable.ty].inner.try_size(module.to_ctx()).unwrap_or(u32::MAX);
+            let size = module.types[variable.ty]
+                .inner
+                .try_size(module.to_ctx())
+                .unwrap_or(u32::MAX);
             let kind = match variable.space {
                 AddressSpace::WorkGroup => {
-                    workgroup_bytes = size.checked_next_multiple_of(16).unwrap_or(size).saturating_add(workgroup_bytes);
+                    workgroup_bytes = size
+                        .checked_next_multiple_of(16)
+                        .unwrap_or(size)
+                        .saturating_add(workgroup_bytes);
                     continue;
                 }
                 AddressSpace::Private | AddressSpace::Function => continue,
                 AddressSpace::Uniform => BindingKind::Uniform,
-                AddressSpace::Storage { access } => {
-                    BindingKind::Storage { read_only: !access.contains(StorageAccess::STORE) }
-                }
+                AddressSpace::Storage { access } => BindingKind::Storage {
+                    read_only: !access.contains(StorageAccess::STORE),
+                },
                 space => {
-                    report(&name, format!("`{name}`: address space {space:?} is not supported"));
+                    report(
+                        &name,
+                        format!("`{name}`: address space {space:?} is not supported"),
+                    );
                     continue;
                 }
             };
             if let Some(at) = &variable.binding {
-                bindings.push(Binding { group: at.group, index: at.binding, name, kind, min_size: size });
+                bindings.push(Binding {
+                    group: at.group,
+                    index: at.binding,
+                    name,
+                    kind,
+                    min_size: size,
+                });
             }
         }
         bindings.sort_by_key(|binding| (binding.group, binding.index));
         let (name, workgroup_size) = (entry.name.clone(), entry.workgroup_size);
-        entry_points.push(EntryPoint { name, workgroup_size, workgroup_bytes, bindings });
+        entry_points.push(EntryPoint {
+            name,
+            workgroup_size,
+            workgroup_bytes,
+            bindings,
+        });
     }
     entry_points
 }
@@ -94,7 +120,11 @@ mod tests {
     use super::*;
 
     fn sources(kernel: &str) -> Sources {
-        let mut sources = Sources { folder: "shaders".into(), variants: "kernel k".into(), ..Sources::default() };
+        let mut sources = Sources {
+            folder: "shaders".into(),
+            variants: "kernel k".into(),
+            ..Sources::default()
+        };
         sources.kernels.insert("k".into(), kernel.into());
         sources
     }
@@ -113,7 +143,13 @@ mod tests {
             @compute @workgroup_size(8, 4) fn first() { y[params.m] = helper() * params.scale; }
             @compute @workgroup_size(64) fn second() { flag = arrayLength(&y); }";
         let library = compile(&sources(kernel)).unwrap();
-        let binding = |group, index, name: &str, kind, min_size| Binding { group, index, name: name.into(), kind, min_size };
+        let binding = |group, index, name: &str, kind, min_size| Binding {
+            group,
+            index,
+            name: name.into(),
+            kind,
+            min_size,
+        };
         let y = || binding(1, 0, "y", BindingKind::Storage { read_only: false }, 4);
         let first = EntryPoint {
             name: "first".into(),
@@ -126,7 +162,12 @@ mod tests {
             ],
         };
         let (name, workgroup_size) = ("second".into(), [64, 1, 1]);
-        let second = EntryPoint { name, workgroup_size, workgroup_bytes: 16, bindings: vec![y()] };
+        let second = EntryPoint {
+            name,
+            workgroup_size,
+            workgroup_bytes: 16,
+            bindings: vec![y()],
+        };
         assert_eq!(library.shaders[0].entry_points, [first, second]);
     }
 
@@ -135,7 +176,10 @@ mod tests {
         for (kernel, expected) in [
             ("const A = 1;", "there is no entry point"),
             ("@fragment fn main() {}", "`main` is no compute entry point"),
-            ("override N: u32 = 1;\n@compute @workgroup_size(N) fn main() {}", "`override N`"),
+            (
+                "override N: u32 = 1;\n@compute @workgroup_size(N) fn main() {}",
+                "`override N`",
+            ),
             (
                 "@group(0) @binding(0) var t: texture_2d<f32>;\n@compute @workgroup_size(1) fn main() {
                  let x = textureDimensions(t); }",

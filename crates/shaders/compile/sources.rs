@@ -19,9 +19,17 @@ pub struct Sources {
 
 impl Sources {
     pub fn read(folder: &Path) -> Result<Self, Report> {
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let failed = |path: String, error: io::Error| Report::from(Problem::new(path, None, error.to_string()));
-        let mut sources = Self { folder: name, ..Self::default() };
+        let name = folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let failed =
+            |path: String, error: io::Error| Report::from(Problem::new(path, None, error.to_string()));
+        let mut sources = Self {
+            folder: name,
+            ..Self::default()
+        };
         let path = sources.path("variants");
         sources.variants = fs::read_to_string(folder.join("variants")).map_err(|e| failed(path, e))?;
         sources.kernels = wgsl_files(folder).map_err(|e| failed(sources.folder.clone(), e))?;
@@ -42,14 +50,18 @@ impl Sources {
         for name in self.kernels.keys() {
             if !variants.iter().any(|variant| variant.kernel == *name) {
                 let message = format!("no `kernel {name}` line in {}", self.path("variants"));
-                report.0.push(Problem::new(self.path(&format!("{name}.wgsl")), None, message));
+                report
+                    .0
+                    .push(Problem::new(self.path(&format!("{name}.wgsl")), None, message));
             }
         }
         let mut last = "";
         for variant in variants {
             if variant.kernel != last && !self.kernels.contains_key(&variant.kernel) {
                 let message = format!("there is no {}", self.path(&format!("{}.wgsl", variant.kernel)));
-                report.0.push(Problem::new(self.path("variants"), Some(variant.line), message));
+                report
+                    .0
+                    .push(Problem::new(self.path("variants"), Some(variant.line), message));
             }
             last = &variant.kernel;
         }
@@ -61,7 +73,11 @@ fn wgsl_files(folder: &Path) -> io::Result<BTreeMap<String, String>> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "wgsl") {
-            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let name = path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             files.insert(name, fs::read_to_string(&path)?);
         }
     }
@@ -75,14 +91,23 @@ mod tests {
 
     #[test]
     fn files_and_kernel_lines_must_match() {
-        let mut sources = Sources { folder: "shaders".into(), ..Sources::default() };
+        let mut sources = Sources {
+            folder: "shaders".into(),
+            ..Sources::default()
+        };
         sources.variants = "kernel here\n\nkernel gone A=1|2\n".into();
         let text = "@compute @workgroup_size(1) fn main() {}\n";
         sources.kernels.insert("here".into(), text.into());
         sources.kernels.insert("unlisted".into(), text.into());
         let report = compile(&sources).unwrap_err().to_string();
-        assert!(report.contains("shaders/unlisted.wgsl: no `kernel unlisted` line"), "{report}");
-        assert!(report.contains("shaders/variants:3: there is no shaders/gone.wgsl"), "{report}");
+        assert!(
+            report.contains("shaders/unlisted.wgsl: no `kernel unlisted` line"),
+            "{report}"
+        );
+        assert!(
+            report.contains("shaders/variants:3: there is no shaders/gone.wgsl"),
+            "{report}"
+        );
         assert!(report.ends_with("2 problem(s) in the shaders"), "{report}");
     }
 

@@ -24,22 +24,33 @@ pub struct Variant {
 
 impl Variant {
     pub fn define(&self, name: &str) -> Option<&str> {
-        self.defines.iter().find(|(define, _)| define == name).map(|(_, value)| value.as_str())
+        self.defines
+            .iter()
+            .find(|(define, _)| define == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// `linear DIRECTION=forward WEIGHT=nf4`.
     pub fn label(&self) -> String {
-        let defines = self.defines.iter().map(|(name, value)| format!(" {name}={value}"));
+        let defines = self
+            .defines
+            .iter()
+            .map(|(name, value)| format!(" {name}={value}"));
         std::iter::once(self.kernel.clone()).chain(defines).collect()
     }
 
     fn matches(&self, axes: &[Axis]) -> bool {
-        let matches = |(name, values): &Axis| self.define(name).is_some_and(|v| values.iter().any(|w| w == v));
+        let matches =
+            |(name, values): &Axis| self.define(name).is_some_and(|v| values.iter().any(|w| w == v));
         axes.iter().all(matches)
     }
 
     fn same(&self, other: &Self) -> bool {
-        let covers = |a: &Self, b: &Self| a.defines.iter().all(|(name, value)| b.define(name) == Some(value));
+        let covers = |a: &Self, b: &Self| {
+            a.defines
+                .iter()
+                .all(|(name, value)| b.define(name) == Some(value))
+        };
         self.kernel == other.kernel && covers(self, other) && covers(other, self)
     }
 }
@@ -117,15 +128,23 @@ fn need<'a>(words: impl Iterator<Item = &'a str>) -> Result<Need, String> {
             "subgroups" => needs.subgroups = true,
             "cooperative_matrix" => needs.cooperative_matrix = true,
             _ => {
-                return Err(format!("expected `f16`, `subgroups` or `cooperative_matrix`, found `{feature}`"));
+                return Err(format!(
+                    "expected `f16`, `subgroups` or `cooperative_matrix`, found `{feature}`"
+                ));
             }
         }
     }
-    Ok(Need { axes, features: needs })
+    Ok(Need {
+        axes,
+        features: needs,
+    })
 }
 
 fn named<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<(String, Vec<Axis>), String> {
-    let name = words.next().filter(|name| is_word(name)).ok_or("expected a kernel's name")?;
+    let name = words
+        .next()
+        .filter(|name| is_word(name))
+        .ok_or("expected a kernel's name")?;
     let mut axes: Vec<Axis> = Vec::new();
     for word in words {
         let axis = axis(word)?;
@@ -156,9 +175,17 @@ fn cross(kernel: String, axes: &[Axis], line: u32) -> Vec<Variant> {
             defines.push((name.clone(), value.clone()));
             defines
         };
-        all = all.iter().flat_map(|defines| values.iter().map(move |value| longer(defines, value))).collect();
+        all = all
+            .iter()
+            .flat_map(|defines| values.iter().map(move |value| longer(defines, value)))
+            .collect();
     }
-    let variant = |defines| Variant { kernel: kernel.clone(), defines, needs: Needs::default(), line };
+    let variant = |defines| Variant {
+        kernel: kernel.clone(),
+        defines,
+        needs: Needs::default(),
+        line,
+    };
     all.into_iter().map(variant).collect()
 }
 
@@ -177,7 +204,10 @@ mod tests {
             skip   linear MMA=coop D=bwd
             kernel fill";
         let variants = parse("shaders/variants", text).unwrap();
-        let found: Vec<_> = variants.iter().map(|v| (v.label(), v.needs.f16, v.needs.cooperative_matrix)).collect();
+        let found: Vec<_> = variants
+            .iter()
+            .map(|v| (v.label(), v.needs.f16, v.needs.cooperative_matrix))
+            .collect();
         let expected = [
             ("linear D=fwd ACT=f32", false, false),
             ("linear D=fwd ACT=f16", true, false),
@@ -186,7 +216,10 @@ mod tests {
             ("linear D=fwd MMA=coop", true, true),
             ("fill", false, false),
         ];
-        assert_eq!(found, expected.map(|(label, f16, coop)| (label.to_owned(), f16, coop)));
+        assert_eq!(
+            found,
+            expected.map(|(label, f16, coop)| (label.to_owned(), f16, coop))
+        );
         assert!(variants.iter().all(|variant| !variant.needs.subgroups));
     }
 

@@ -76,12 +76,18 @@ impl Shader {
 
     /// The value of a define.
     pub fn define(&self, name: &str) -> Option<&str> {
-        self.defines.iter().find(|(define, _)| *define == name).map(|(_, value)| *value)
+        self.defines
+            .iter()
+            .find(|(define, _)| *define == name)
+            .map(|(_, value)| *value)
     }
 
     /// Kernel and defines for messages: `linear DIRECTION=forward WEIGHT=nf4`.
     pub fn label(&self) -> String {
-        let defines = self.defines.iter().map(|(name, value)| format!(" {name}={value}"));
+        let defines = self
+            .defines
+            .iter()
+            .map(|(name, value)| format!(" {name}={value}"));
         std::iter::once(self.kernel.to_owned()).chain(defines).collect()
     }
 }

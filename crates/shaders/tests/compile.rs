@@ -1,5 +1,9 @@
 //! Runs the tests of the build-time pipeline, which live beside its code in `compile/`.
 
-#[allow(dead_code, unused_imports, reason = "build.rs uses what the tests here do not")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "build.rs uses what the tests here do not"
+)]
 #[path = "../compile/mod.rs"]
 mod compile;

@@ -26,7 +26,12 @@ fn the_set_of_defines_must_be_exact() {
         // Naming one axis twice must not stand in for the axis that is missing.
         let twice = vec![shader.defines[0]; shader.defines.len()];
         let expected = shader.defines.len() == 1;
-        assert_eq!(find(shader.kernel, &twice).is_some(), expected, "{}", shader.label());
+        assert_eq!(
+            find(shader.kernel, &twice).is_some(),
+            expected,
+            "{}",
+            shader.label()
+        );
     }
     assert!(find("no_such_kernel", &[]).is_none());
 }

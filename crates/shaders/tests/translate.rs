@@ -23,8 +23,15 @@ fn there_are_shaders() {
 fn to_spirv() {
     every_entry_point(|shader, module, info, entry| {
         for bounds_check_policies in [CHECKED, BoundsCheckPolicies::default()] {
-            let options = spv::Options { lang_version: (1, 3), bounds_check_policies, ..Default::default() };
-            let pipeline = spv::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: entry.into() };
+            let options = spv::Options {
+                lang_version: (1, 3),
+                bounds_check_policies,
+                ..Default::default()
+            };
+            let pipeline = spv::PipelineOptions {
+                shader_stage: ShaderStage::Compute,
+                entry_point: entry.into(),
+            };
             let words = spv::write_vec(module, info, &options, Some(&pipeline)).map_err(|e| e.to_string())?;
             assert!(!words.is_empty(), "{}", shader.label());
         }
@@ -35,11 +42,20 @@ fn to_spirv() {
 #[test]
 fn to_msl() {
     every_entry_point(|_, module, info, entry| {
-        let options = msl::Options { lang_version: (3, 1), bounds_check_policies: CHECKED, ..Default::default() };
+        let options = msl::Options {
+            lang_version: (3, 1),
+            bounds_check_policies: CHECKED,
+            ..Default::default()
+        };
         let entry_point = Some((ShaderStage::Compute, entry.to_owned()));
-        let pipeline = msl::PipelineOptions { entry_point, ..Default::default() };
+        let pipeline = msl::PipelineOptions {
+            entry_point,
+            ..Default::default()
+        };
         let (_, info) = msl::write_string(module, info, &options, &pipeline).map_err(|e| e.to_string())?;
-        info.entry_point_names.into_iter().try_for_each(|name| name.map(drop).map_err(|e| e.to_string()))
+        info.entry_point_names
+            .into_iter()
+            .try_for_each(|name| name.map(drop).map_err(|e| e.to_string()))
     });
 }
 
@@ -51,12 +67,20 @@ fn to_hlsl() {
             return Ok(());
         }
         let shader_model = hlsl::ShaderModel::V6_2;
-        let options = hlsl::Options { shader_model, restrict_indexing: true, ..Default::default() };
-        let pipeline = hlsl::PipelineOptions { entry_point: Some((ShaderStage::Compute, entry.to_owned())) };
+        let options = hlsl::Options {
+            shader_model,
+            restrict_indexing: true,
+            ..Default::default()
+        };
+        let pipeline = hlsl::PipelineOptions {
+            entry_point: Some((ShaderStage::Compute, entry.to_owned())),
+        };
         let mut text = String::new();
         let mut writer = hlsl::Writer::new(&mut text, &options, &pipeline);
         let info = writer.write(module, info, None).map_err(|e| e.to_string())?;
-        info.entry_point_names.into_iter().try_for_each(|name| name.map(drop).map_err(|e| e.to_string()))
+        info.entry_point_names
+            .into_iter()
+            .try_for_each(|name| name.map(drop).map_err(|e| e.to_string()))
     });
 }
 
@@ -66,7 +90,9 @@ fn every_entry_point(translate: impl Fn(&Shader, &Module, &ModuleInfo, &str) -> 
     for shader in SHADERS {
         let module = naga::front::wgsl::parse_str(shader.wgsl).unwrap();
         // build.rs validated with the tier's own capabilities; here only the module's info is wanted.
-        let info = Validator::new(ValidationFlags::all(), Capabilities::all()).validate(&module).unwrap();
+        let info = Validator::new(ValidationFlags::all(), Capabilities::all())
+            .validate(&module)
+            .unwrap();
         for entry in shader.entry_points {
             if let Err(error) = translate(shader, &module, &info, entry.name) {
                 failed.push(format!("{} {}: {error}", shader.label(), entry.name));

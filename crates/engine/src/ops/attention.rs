@@ -27,7 +27,12 @@ pub fn attention<B: Backend>(input: &AttentionInput<'_, B>) -> Result<(Tensor<B>
     check(input)?;
     let backend = input.q.backend();
     let out = result(backend, input.q.shape(), input.q.dtype())?;
-    let lse = Tensor::empty(backend, &input.q.shape()[..3], DType::F32, MemoryKind::Activations)?;
+    let lse = Tensor::empty(
+        backend,
+        &input.q.shape()[..3],
+        DType::F32,
+        MemoryKind::Activations,
+    )?;
     backend.attention(input.with(&out, &lse))?;
     Ok((out, lse))
 }
@@ -67,13 +72,36 @@ pub fn attention_backward<B: Backend>(
 
 impl<'a, B: Backend> AttentionInput<'a, B> {
     fn with(&self, out: &'a Tensor<B>, lse: &'a Tensor<B>) -> Attention<'a, B> {
-        let Self { q, k, v, segments, mask, scale } = *self;
-        Attention { q, k, v, segments, mask, scale, out, lse }
+        let Self {
+            q,
+            k,
+            v,
+            segments,
+            mask,
+            scale,
+        } = *self;
+        Attention {
+            q,
+            k,
+            v,
+            segments,
+            mask,
+            scale,
+            out,
+            lse,
+        }
     }
 }
 
 fn check<B: Backend>(input: &AttentionInput<'_, B>) -> Result<()> {
-    let AttentionInput { q, k, v, segments, mask, .. } = *input;
+    let AttentionInput {
+        q,
+        k,
+        v,
+        segments,
+        mask,
+        ..
+    } = *input;
     q.expect_rank(OP, "q", &["B", "T", "Hq", "D"])?;
     q.expect_activation(OP, "q")?;
     let (batch, time, heads, dim) = (q.shape()[0], q.shape()[1], q.shape()[2], q.shape()[3]);
@@ -112,4 +140,3 @@ pub(super) fn check_heads(
     };
     Err(Error::Argument { op, what })
 }
-

@@ -27,7 +27,15 @@ pub fn attention_decode<B: Backend>(
     check_heads(OP, heads, kv_heads, dim, window)?;
     check_per_sequence(OP, "lengths", lengths, batch)?;
     let out = result(q.backend(), q.shape(), q.dtype())?;
-    q.backend().attention_decode(AttentionDecode { q, k_cache, v_cache, lengths, window, scale, out: &out })?;
+    q.backend().attention_decode(AttentionDecode {
+        q,
+        k_cache,
+        v_cache,
+        lengths,
+        window,
+        scale,
+        out: &out,
+    })?;
     Ok(out)
 }
 
@@ -43,7 +51,11 @@ pub fn cache_append<B: Backend>(new: &Tensor<B>, starts: &Tensor<B>, cache: &Ten
     cache.expect_rank(OP, "cache", &["B", "S", "Hkv", "D"])?;
     cache.expect_dtype(OP, "cache", &[new.dtype()], "of new's type")?;
     let capacity = cache.shape()[1];
-    cache.expect_shape(OP, "cache", &[new.shape()[0], capacity, new.shape()[2], new.shape()[3]])?;
+    cache.expect_shape(
+        OP,
+        "cache",
+        &[new.shape()[0], capacity, new.shape()[2], new.shape()[3]],
+    )?;
     check_per_sequence(OP, "starts", starts, new.shape()[0])?;
     new.backend().cache_append(new, starts, cache)
 }
@@ -55,7 +67,13 @@ pub fn cache_append<B: Backend>(new: &Tensor<B>, starts: &Tensor<B>, cache: &Ten
 pub fn logits<B: Backend>(x: &Tensor<B>, weight: &Weight<B>) -> Result<Tensor<B>> {
     super::linear::check(x, weight, None)?;
     let y = result(x.backend(), &[x.leading(), weight.shape()[0]], DType::F32)?;
-    x.backend().linear(Linear { x, weight, bias: None, lora: None, y: &y })?;
+    x.backend().linear(Linear {
+        x,
+        weight,
+        bias: None,
+        lora: None,
+        y: &y,
+    })?;
     Ok(y)
 }
 

@@ -53,7 +53,12 @@ pub fn fill<B: Backend>(x: &Tensor<B>, value: f32) -> Result<()> {
 /// # Errors
 /// See [`crate::ops`].
 pub fn cast<B: Backend>(x: &Tensor<B>, dtype: DType) -> Result<Tensor<B>> {
-    x.expect_dtype("cast", "x", &[DType::F32, DType::F16, DType::BF16], "f32, f16 or bf16")?;
+    x.expect_dtype(
+        "cast",
+        "x",
+        &[DType::F32, DType::F16, DType::BF16],
+        "f32, f16 or bf16",
+    )?;
     let out = result(x.backend(), x.shape(), dtype)?;
     out.expect_activation("cast", "out")?;
     x.backend().cast(x, &out)?;

@@ -11,7 +11,12 @@ pub fn embedding<B: Backend>(ids: &Tensor<B>, table: &Tensor<B>, dtype: DType) -
     ids.expect_rank(OP, "ids", &["M"])?;
     ids.expect_dtype(OP, "ids", &[DType::U32], "u32")?;
     table.expect_rank(OP, "table", &["V", "H"])?;
-    table.expect_dtype(OP, "table", &[DType::F32, DType::F16, DType::BF16], "f32, f16 or bf16")?;
+    table.expect_dtype(
+        OP,
+        "table",
+        &[DType::F32, DType::F16, DType::BF16],
+        "f32, f16 or bf16",
+    )?;
     let out = result(ids.backend(), &[ids.len(), table.columns()], dtype)?;
     out.expect_activation(OP, "out")?;
     ids.backend().embedding(ids, table, &out)?;

@@ -36,19 +36,34 @@ pub fn head_loss<B: Backend>(
     labels.expect_dtype(OP, "labels", &[DType::I32], "i32")?;
     let backend = x.backend();
     let vocab = weight.shape()[0];
-    let dx = grad_scale.map(|_| result(backend, x.shape(), x.dtype())).transpose()?;
+    let dx = grad_scale
+        .map(|_| result(backend, x.shape(), x.dtype()))
+        .transpose()?;
     let stats = scratch(backend, &[2, rows])?;
-    let chunk = (CHUNK_BYTES / (vocab * 4) / CHUNK_ROWS * CHUNK_ROWS).max(CHUNK_ROWS).min(rows);
+    let chunk = (CHUNK_BYTES / (vocab * 4) / CHUNK_ROWS * CHUNK_ROWS)
+        .max(CHUNK_ROWS)
+        .min(rows);
     let logits = scratch(backend, &[chunk, vocab])?;
     for start in (0..rows).step_by(chunk) {
         let range = start..rows.min(start + chunk);
         let logits = logits.rows(0..range.len())?;
-        let linear = Linear { x: &x.rows(range.clone())?, weight, bias: None, lora: None, y: &logits };
+        let linear = Linear {
+            x: &x.rows(range.clone())?,
+            weight,
+            bias: None,
+            lora: None,
+            y: &logits,
+        };
         backend.linear(linear)?;
         backend.cross_entropy(&logits, &labels.rows(range.clone())?, grad_scale, &stats, start)?;
         if let Some(dx) = &dx {
             let dx = &dx.rows(range)?;
-            backend.linear_backward(LinearBackward { dy: &logits, weight, lora: None, dx })?;
+            backend.linear_backward(LinearBackward {
+                dy: &logits,
+                weight,
+                lora: None,
+                dx,
+            })?;
         }
     }
     drop(logits);

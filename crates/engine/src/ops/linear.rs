@@ -10,7 +10,13 @@ const OP: &str = "linear";
 pub fn linear<B: Backend>(x: &Tensor<B>, weight: &Weight<B>, bias: Option<&Tensor<B>>) -> Result<Tensor<B>> {
     check(x, weight, bias)?;
     let y = result(x.backend(), &[x.leading(), weight.shape()[0]], x.dtype())?;
-    x.backend().linear(Linear { x, weight, bias, lora: None, y: &y })?;
+    x.backend().linear(Linear {
+        x,
+        weight,
+        bias,
+        lora: None,
+        y: &y,
+    })?;
     Ok(y)
 }
 
@@ -21,7 +27,12 @@ pub fn linear<B: Backend>(x: &Tensor<B>, weight: &Weight<B>, bias: Option<&Tenso
 pub fn linear_backward<B: Backend>(dy: &Tensor<B>, weight: &Weight<B>) -> Result<Tensor<B>> {
     check_backward(dy, weight)?;
     let dx = result(dy.backend(), &[dy.leading(), weight.shape()[1]], dy.dtype())?;
-    dy.backend().linear_backward(LinearBackward { dy, weight, lora: None, dx: &dx })?;
+    dy.backend().linear_backward(LinearBackward {
+        dy,
+        weight,
+        lora: None,
+        dx: &dx,
+    })?;
     Ok(dx)
 }
 
@@ -48,7 +59,10 @@ pub(super) fn check_backward<B: Backend>(dy: &Tensor<B>, weight: &Weight<B>) -> 
 fn check_weight<B: Backend>(weight: &Weight<B>) -> Result<()> {
     let [n, k] = weight.shape();
     if n * k == 0 || u32::try_from(n * k).is_err() {
-        return Err(Error::Argument { op: OP, what: format!("a weight [{n}, {k}] has no or too many elements") });
+        return Err(Error::Argument {
+            op: OP,
+            what: format!("a weight [{n}, {k}] has no or too many elements"),
+        });
     }
     Ok(())
 }

@@ -37,9 +37,22 @@ pub fn lora_linear<B: Backend>(
     let backend = x.backend();
     let xa = Tensor::empty(backend, &[x.leading(), rank], DType::F32, MemoryKind::Activations)?;
     let LoraMatrices { a, b, scale, dropout } = *lora;
-    backend.lora_down(LoraDown { x, matrix: a, side: Side::A, scale, dropout, out: &xa })?;
+    backend.lora_down(LoraDown {
+        x,
+        matrix: a,
+        side: Side::A,
+        scale,
+        dropout,
+        out: &xa,
+    })?;
     let y = result(backend, &[x.leading(), weight.shape()[0]], x.dtype())?;
-    backend.linear(Linear { x, weight, bias, lora: Some(LoraTerm { xa: &xa, b }), y: &y })?;
+    backend.linear(Linear {
+        x,
+        weight,
+        bias,
+        lora: Some(LoraTerm { xa: &xa, b }),
+        y: &y,
+    })?;
     Ok((y, xa))
 }
 
@@ -48,7 +61,10 @@ pub fn lora_linear<B: Backend>(
 ///
 /// # Errors
 /// See [`crate::ops`].
-#[expect(clippy::too_many_arguments, reason = "forward's arguments, its saved product, and what backward adds")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "forward's arguments, its saved product, and what backward adds"
+)]
 pub fn lora_linear_backward<B: Backend>(
     x: &Tensor<B>,
     weight: &Weight<B>,
@@ -71,15 +87,43 @@ pub fn lora_linear_backward<B: Backend>(
     let backend = x.backend();
     let LoraMatrices { a, b, scale, dropout } = *lora;
     let dyb = scratch(backend, &[x.leading(), rank])?;
-    backend.lora_down(LoraDown { x: dy, matrix: b, side: Side::B, scale, dropout: None, out: &dyb })?;
-    backend.lora_grad(LoraGrad { thin: &dyb, wide: x, side: Side::A, dropout, grad: grad_a })?;
-    backend.lora_grad(LoraGrad { thin: xa, wide: dy, side: Side::B, dropout: None, grad: grad_b })?;
+    backend.lora_down(LoraDown {
+        x: dy,
+        matrix: b,
+        side: Side::B,
+        scale,
+        dropout: None,
+        out: &dyb,
+    })?;
+    backend.lora_grad(LoraGrad {
+        thin: &dyb,
+        wide: x,
+        side: Side::A,
+        dropout,
+        grad: grad_a,
+    })?;
+    backend.lora_grad(LoraGrad {
+        thin: xa,
+        wide: dy,
+        side: Side::B,
+        dropout: None,
+        grad: grad_b,
+    })?;
     if !needs_dx {
         return Ok(None);
     }
     let dx = result(backend, x.shape(), x.dtype())?;
-    let lora = Some(LoraTermBackward { dyb: &dyb, a, dropout });
-    backend.linear_backward(LinearBackward { dy, weight, lora, dx: &dx })?;
+    let lora = Some(LoraTermBackward {
+        dyb: &dyb,
+        a,
+        dropout,
+    });
+    backend.linear_backward(LinearBackward {
+        dy,
+        weight,
+        lora,
+        dx: &dx,
+    })?;
     Ok(Some(dx))
 }
 
@@ -93,7 +137,10 @@ fn check<B: Backend>(weight: &Weight<B>, lora: &LoraMatrices<'_, B>) -> Result<u
     lora.a.expect_dtype(OP, "a", &[DType::F32], "f32")?;
     lora.b.expect_dtype(OP, "b", &[DType::F32], "f32")?;
     if let Some(Dropout { p, .. }) = lora.dropout.filter(|dropout| !(0.0..1.0).contains(&dropout.p)) {
-        return Err(Error::Argument { op: OP, what: format!("dropout should be from 0 to below 1, found {p}") });
+        return Err(Error::Argument {
+            op: OP,
+            what: format!("dropout should be from 0 to below 1, found {p}"),
+        });
     }
     Ok(rank)
 }

@@ -18,7 +18,11 @@ pub fn swiglu<B: Backend>(gate: &Tensor<B>, up: &Tensor<B>) -> Result<Tensor<B>>
 ///
 /// # Errors
 /// See [`crate::ops`].
-pub fn swiglu_backward<B: Backend>(gate: &Tensor<B>, up: &Tensor<B>, dy: &Tensor<B>) -> Result<[Tensor<B>; 2]> {
+pub fn swiglu_backward<B: Backend>(
+    gate: &Tensor<B>,
+    up: &Tensor<B>,
+    dy: &Tensor<B>,
+) -> Result<[Tensor<B>; 2]> {
     check(gate, "up", up)?;
     check(gate, "dy", dy)?;
     let dgate = result(gate.backend(), gate.shape(), gate.dtype())?;

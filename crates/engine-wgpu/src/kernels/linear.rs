@@ -1,0 +1,14 @@
+use anylora_engine::*;
+
+use crate::Wgpu;
+
+pub(crate) fn linear(_gpu: &Wgpu, _: Linear<'_, _: Wgpu>) -> Result<()> {
+    let engine = "engine-wgpu".to_owned();
+    Err(Error::Unsupported { op: "linear", what: "the kernel".to_owned(), engine })
+}
+
+pub(crate) fn linear_backward(_gpu: &Wgpu, _: LinearBackward<'_, _: Wgpu>) -> Result<()> {
+    let engine = "engine-wgpu".to_owned();
+    Err(Error::Unsupported { op: "linear_backward", what: "the kernel".to_owned(), engine })
+}
+
