@@ -1,9 +1,13 @@
+#[allow(unused_imports, reason = "a stand-in")]
 use anylora_engine::*;
 
 use crate::Wgpu;
 
 pub(crate) fn cache_append(_gpu: &Wgpu, _: &Tensor<Wgpu>, _: &Tensor<Wgpu>, _: &Tensor<Wgpu>) -> Result<()> {
     let engine = "engine-wgpu".to_owned();
-    Err(Error::Unsupported { op: "cache_append", what: "the kernel".to_owned(), engine })
+    Err(Error::Unsupported {
+        op: "cache_append",
+        what: "the kernel".to_owned(),
+        engine,
+    })
 }
-

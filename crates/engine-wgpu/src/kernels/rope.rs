@@ -1,9 +1,20 @@
+#[allow(unused_imports, reason = "a stand-in")]
 use anylora_engine::*;
 
 use crate::Wgpu;
 
-pub(crate) fn rope(_gpu: &Wgpu, _: &Tensor<Wgpu>, _: &Tensor<Wgpu>, _: &Tensor<Wgpu>, _: bool, _: &Tensor<Wgpu>) -> Result<()> {
+pub(crate) fn rope(
+    _gpu: &Wgpu,
+    _: &Tensor<Wgpu>,
+    _: &Tensor<Wgpu>,
+    _: &Tensor<Wgpu>,
+    _: bool,
+    _: &Tensor<Wgpu>,
+) -> Result<()> {
     let engine = "engine-wgpu".to_owned();
-    Err(Error::Unsupported { op: "rope", what: "the kernel".to_owned(), engine })
+    Err(Error::Unsupported {
+        op: "rope",
+        what: "the kernel".to_owned(),
+        engine,
+    })
 }
-

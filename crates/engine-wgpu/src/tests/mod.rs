@@ -1,7 +1,7 @@
 //! Dispatch, with a kernel of the tests' own. Needs a software adapter: `scripts/setup` installs lavapipe.
 
-use anylora_shaders::{Binding, BindingKind, EntryPoint, Needs, Shader};
 use anylora_engine::{Backend, DType, DeviceSpec, Error, MemoryKind, Result, Tensor};
+use anylora_shaders::{Binding, BindingKind, EntryPoint, Needs, Shader};
 use pollster::block_on;
 
 use crate::context::{Bind, Launch};
