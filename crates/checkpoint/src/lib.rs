@@ -1,0 +1,1 @@
+//! Model and adapter files: safetensors, GGUF, config.json, PEFT adapters; bytes in, no printing.

@@ -1,0 +1,1 @@
+//! Datasets, chat templates, tokenizer, loss mask, packing, batches.

@@ -1,0 +1,1 @@
+//! Prefill, KV cache, sampling, streaming text.

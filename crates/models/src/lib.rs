@@ -1,0 +1,1 @@
+//! Model families by config.json's model_type.

@@ -1,0 +1,1 @@
+//! Layers on the Backend trait: frozen linear, LoRA, norms, attention, MLP.

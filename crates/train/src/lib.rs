@@ -1,0 +1,1 @@
+//! TrainConfig, Trainer, schedule, checkpoint and resume, plan, evaluate, compare.
