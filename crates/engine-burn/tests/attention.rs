@@ -1,5 +1,11 @@
 //! Attention forward, backward and of one token, against the reference.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
 mod common;
 
 use anylora_engine::{Mask, ops};

@@ -1,5 +1,11 @@
 //! Operations without a product, against the reference.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
 mod common;
 
 use anylora_engine::{AdamW, Backend, DType, Error, MemoryKind, Tensor, ops};

@@ -1,5 +1,11 @@
 //! Values there and back, the pool, refusals. Needs a software adapter: `scripts/setup` installs lavapipe.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
 use anylora_engine::{Backend, DType, DeviceSpec, Error, MemoryKind, Tensor};
 use anylora_engine_wgpu::{OpenOptions, Wgpu};
 use pollster::block_on;

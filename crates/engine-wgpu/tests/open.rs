@@ -1,5 +1,11 @@
 //! Which device a name opens. Needs a software adapter: `scripts/setup` installs lavapipe.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
 use anylora_engine::{Backend, DeviceKind, DeviceSpec, Tier};
 use anylora_engine_wgpu::{AdapterReport, OpenError, OpenOptions, Wgpu, adapters};
 

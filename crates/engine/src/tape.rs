@@ -63,7 +63,7 @@ enum Op<B: Backend> {
     LoraLinear {
         x: Var,
         weight: Weight<B>,
-        lora: Lora<B>,
+        lora: Box<Lora<B>>,
         xa: Tensor<B>,
     },
     Rope {
@@ -169,7 +169,7 @@ impl<B: Backend> Tape<B> {
             Op::LoraLinear {
                 x,
                 weight: weight.clone(),
-                lora: lora.clone(),
+                lora: Box::new(lora.clone()),
                 xa,
             },
             true,

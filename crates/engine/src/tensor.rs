@@ -65,10 +65,6 @@ impl<B: Backend> Tensor<B> {
             kind,
             bytes,
         };
-        #[expect(
-            clippy::arc_with_non_send_sync,
-            reason = "a browser's buffers stay on one thread, a desktop's don't"
-        )]
         let memory = Arc::new(memory);
         Ok(Self {
             memory,

@@ -1,5 +1,11 @@
 //! Every request that is refused, and the edges of what is not.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
 use anylora_quant::{
     Absmax, BlockSize, Codebook, DoubleQuantized, QuantError, Quantized4, Quantizer, quantize,
 };

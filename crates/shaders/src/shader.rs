@@ -95,7 +95,7 @@ impl Shader {
 /// The variant whose defines are exactly `defines`, in any order.
 pub fn find(kernel: &str, defines: &[(&str, &str)]) -> Option<&'static Shader> {
     let exact = |shader: &&Shader| {
-        let given = |name: &str, value: &str| defines.iter().any(|define| *define == (name, value));
+        let given = |name: &str, value: &str| defines.contains(&(name, value));
         shader.kernel == kernel
             && shader.defines.len() == defines.len()
             && shader.defines.iter().all(|(name, value)| given(name, value))

@@ -1,5 +1,11 @@
 //! Runs the tests of the build-time pipeline, which live beside its code in `compile/`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
 #[allow(
     dead_code,
     unused_imports,

@@ -1,5 +1,11 @@
 //! The table finds what it holds.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
 use anylora_shaders::{SHADERS, find};
 
 #[test]

@@ -1,6 +1,12 @@
 //! Every variant goes through naga's SPIR-V, MSL and HLSL writers with the options that wgpu uses, so
 //! that Vulkan, Metal and DX12 break here and not on a user's machine.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
 use anylora_shaders::{SHADERS, Shader};
 use naga::back::{hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};

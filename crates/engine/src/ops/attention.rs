@@ -129,7 +129,7 @@ pub(super) fn check_heads(
     dim: usize,
     window: Option<usize>,
 ) -> Result<()> {
-    let what = if heads % kv_heads != 0 {
+    let what = if !heads.is_multiple_of(kv_heads) {
         format!("{heads} query heads can't share {kv_heads} key-value heads evenly")
     } else if dim > MAX_HEAD_DIM {
         format!("head_dim should be at most {MAX_HEAD_DIM}, found {dim}")
