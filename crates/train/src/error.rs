@@ -46,9 +46,9 @@ pub enum TrainError {
         /// The last of them.
         step: usize,
     },
-    /// What the model crate found.
-    #[error("{0}")]
-    Model(String),
+    /// The model, or the layers that should get an adapter.
+    #[error(transparent)]
+    Model(#[from] anylora_models::ModelError),
     /// What the data crate found.
     #[error("{0}")]
     Data(String),

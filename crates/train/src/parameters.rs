@@ -98,7 +98,8 @@ pub enum State {
 }
 
 impl<B: Backend> Parameters<B> {
-    /// Room for the adapter of `targets`, gradients and moments 0. `initial` gives a matrix's values, row-major.
+    /// Room for the adapter of `targets`, gradients and moments 0. `initial(index, target, side)` gives a
+    /// matrix's values, row-major.
     ///
     /// # Errors
     /// Allocation and device errors.
@@ -106,7 +107,7 @@ impl<B: Backend> Parameters<B> {
         backend: &B,
         targets: Vec<Target>,
         scale: f32,
-        mut initial: impl FnMut(&Target, Side) -> Vec<f32>,
+        initial: impl Fn(usize, &Target, Side) -> Vec<f32>,
     ) -> Result<Self> {
         let mut places: Vec<Vec<Place>> = vec![Vec::new(); targets.len()];
         let mut layout: Vec<(Side, usize)> = Vec::new();
@@ -138,10 +139,10 @@ impl<B: Backend> Parameters<B> {
         let mut buffers = Vec::new();
         for (index, &(side, len)) in layout.iter().enumerate() {
             let mut values = vec![0.0; len];
-            for (target, pair) in targets.iter().zip(&places) {
+            for (number, (target, pair)) in targets.iter().zip(&places).enumerate() {
                 let place = &pair[side as usize];
                 if place.buffer == index {
-                    values[place.range.clone()].copy_from_slice(&initial(target, side));
+                    values[place.range.clone()].copy_from_slice(&initial(number, target, side));
                 }
             }
             let empty = |kind| Tensor::empty(backend, &[len], DType::F32, kind);

@@ -97,14 +97,10 @@ pub async fn save<B: Backend>(
     let state = safetensors::serialize(tensors.iter().map(|(name, floats)| (name, floats)), None)
         .map_err(|error| wrong(&error))?;
     let progress_json = serde_json::to_vec_pretty(progress).map_err(|error| wrong(&error))?;
-    atomic::write_folder(&path, |folder| {
-        fs::write(folder.join("state.safetensors"), &state)?;
-        fs::write(folder.join("progress.json"), &progress_json)?;
-        adapter(folder).map_err(WriteError::Train)
-    })
-    .map_err(|error| match error {
-        WriteError::Train(error) => error,
-        WriteError::Io(error) => wrong(&error),
+    write_folder(&path, |folder| {
+        fs::write(folder.join("state.safetensors"), &state).map_err(|error| wrong(&error))?;
+        fs::write(folder.join("progress.json"), &progress_json).map_err(|error| wrong(&error))?;
+        adapter(folder)
     })?;
     let best = progress.best.map(|(step, _)| step);
     let mut old: Vec<_> = list(run)
@@ -116,6 +112,20 @@ pub async fn save<B: Backend>(
         fs::remove_dir_all(&path).map_err(|error| TrainError::file(&path, error))?;
     }
     Ok(path)
+}
+
+/// Makes a folder out of what `fill` writes into it, all or nothing.
+///
+/// # Errors
+/// Those of `fill`, [`TrainError::File`].
+pub(crate) fn write_folder(
+    path: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
+    atomic::write_folder(path, |folder| fill(folder).map_err(WriteError::Train)).map_err(|error| match error {
+        WriteError::Train(error) => error,
+        WriteError::Io(error) => TrainError::file(path, error),
+    })
 }
 
 enum WriteError {
