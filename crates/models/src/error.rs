@@ -66,9 +66,9 @@ impl ModelError {
             Self::UnknownFamily { .. } | Self::UnsupportedConfig { .. } => {
                 Some("`anylora inspect PATH` shows what a checkpoint holds".to_owned())
             }
-            Self::Tensors(_) => {
-                Some("the files may belong to another model or be incomplete: `anylora inspect PATH`".to_owned())
-            }
+            Self::Tensors(_) => Some(
+                "the files may belong to another model or be incomplete: `anylora inspect PATH`".to_owned(),
+            ),
             Self::Quantize { .. } => Some("load it without quantization: --quant none".to_owned()),
             Self::Targets(_) => Some("--target-modules all-linear, or q_proj,v_proj".to_owned()),
             Self::Token { .. } => {

@@ -12,7 +12,9 @@ use anylora_nn::{Attention, Block, FrozenLinear, Mlp, Projection, Resident, RmsN
 use anylora_quant::{BlockSize, Codebook};
 
 use crate::model::rope;
-use crate::{Architecture, Model, ModelError, Result, Role, TensorProblem, TensorSpec, layout, registry, store};
+use crate::{
+    Architecture, Model, ModelError, Result, Role, TensorProblem, TensorSpec, layout, registry, store,
+};
 
 /// How linear layers are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +135,10 @@ impl<B: Backend> Loader<B> {
                 if !self.is_ignored(name) {
                     problems.push(TensorProblem {
                         name: name.clone(),
-                        expected: format!("no such tensor in a {} model of this config", self.config.model_type),
+                        expected: format!(
+                            "no such tensor in a {} model of this config",
+                            self.config.model_type
+                        ),
                         found: format!("{format} {shape:?}"),
                     });
                 }
@@ -165,7 +170,8 @@ impl<B: Backend> Loader<B> {
     /// Tensors that checkpoints carry and models don't need: a head that is tied, and rotary frequencies that old
     /// versions of transformers saved.
     fn is_ignored(&self, name: &str) -> bool {
-        (name == "lm_head.weight" && self.config.tie_word_embeddings) || name.ends_with(".rotary_emb.inv_freq")
+        (name == "lm_head.weight" && self.config.tie_word_embeddings)
+            || name.ends_with(".rotary_emb.inv_freq")
     }
 
     fn missing(&self, has: impl Fn(&str) -> bool) -> Vec<TensorProblem> {
@@ -260,8 +266,7 @@ impl<B: Backend> Loader<B> {
     fn block(&mut self, layer: usize) -> Result<Block<B>> {
         let at = |name: &str| format!("model.layers.{layer}.{name}");
         let qk_norm = self.architecture.qk_norm;
-        let mut head_norm =
-            |name: &str| qk_norm.then(|| self.norm(&at(name))).transpose();
+        let mut head_norm = |name: &str| qk_norm.then(|| self.norm(&at(name))).transpose();
         let (q_norm, k_norm) = (head_norm("self_attn.q_norm")?, head_norm("self_attn.k_norm")?);
         Ok(Block {
             input_layernorm: self.norm(&at("input_layernorm"))?,

@@ -107,7 +107,12 @@ impl<B: Backend> Model<B> {
     /// # Errors
     /// [`anylora_engine::Error::OutOfMemory`].
     pub fn kv_cache(&self, batch: usize, capacity: usize) -> Result<KvCache<B>> {
-        let shape = [batch, capacity, self.config.num_key_value_heads, self.config.head_dim];
+        let shape = [
+            batch,
+            capacity,
+            self.config.num_key_value_heads,
+            self.config.head_dim,
+        ];
         Ok(KvCache::new(
             self.backend(),
             self.blocks.len(),

@@ -100,7 +100,11 @@ pub(crate) fn quantize(
         quantizer.push(&stored.to_f32())?;
     }
     let quantized = quantizer.finish()?;
-    if double { quantized.double_quantize() } else { Ok(quantized) }
+    if double {
+        quantized.double_quantize()
+    } else {
+        Ok(quantized)
+    }
 }
 
 /// A matrix `[n, k]` of a format, without values: for plans.

@@ -50,12 +50,7 @@ impl<B: Backend> Attention<B> {
     ///
     /// # Errors
     /// See [`anylora_engine::ops`].
-    pub fn forward<F: Forward<B>>(
-        &self,
-        f: &mut F,
-        x: F::Value,
-        context: &Context<B>,
-    ) -> Result<F::Value> {
+    pub fn forward<F: Forward<B>>(&self, f: &mut F, x: F::Value, context: &Context<B>) -> Result<F::Value> {
         let qkv = self.project(f, x, context)?;
         let mask = Mask {
             causal: true,
@@ -109,7 +104,10 @@ impl<B: Backend> Attention<B> {
         drop(x);
         let q = self.rotate(f, q, self.q_norm.as_ref(), self.num_heads, context)?;
         let k = self.rotate(f, k, self.k_norm.as_ref(), self.num_kv_heads, context)?;
-        let v = f.reshape(v, &[context.batch, context.time, self.num_kv_heads, self.head_dim])?;
+        let v = f.reshape(
+            v,
+            &[context.batch, context.time, self.num_kv_heads, self.head_dim],
+        )?;
         Ok([q, k, v])
     }
 

@@ -86,12 +86,7 @@ impl<B: Backend> Block<B> {
     ///
     /// # Errors
     /// See [`anylora_engine::ops`].
-    pub fn forward<F: Forward<B>>(
-        &self,
-        f: &mut F,
-        x: F::Value,
-        context: &Context<B>,
-    ) -> Result<F::Value> {
+    pub fn forward<F: Forward<B>>(&self, f: &mut F, x: F::Value, context: &Context<B>) -> Result<F::Value> {
         let normed = self.input_layernorm.forward(f, &x)?;
         let attended = self.self_attn.forward(f, normed, context)?;
         let x = f.add(x, attended)?;

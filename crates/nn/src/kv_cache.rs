@@ -101,12 +101,23 @@ impl<B: Backend> KvCache<B> {
     pub fn advance(&mut self, backend: &B, counts: &[usize]) -> Result<(Vec<usize>, CacheStep<B>)> {
         let error = |what| Err(Error::Argument { op: "kv_cache", what });
         if counts.len() != self.lengths.len() {
-            return error(format!("{} sequences, found {}", self.lengths.len(), counts.len()));
+            return error(format!(
+                "{} sequences, found {}",
+                self.lengths.len(),
+                counts.len()
+            ));
         }
         let starts = self.lengths.clone();
-        let ends: Vec<usize> = starts.iter().zip(counts).map(|(start, count)| start + count).collect();
+        let ends: Vec<usize> = starts
+            .iter()
+            .zip(counts)
+            .map(|(start, count)| start + count)
+            .collect();
         if let Some(end) = ends.iter().find(|&&end| end > self.capacity) {
-            return error(format!("{end} tokens do not fit into a cache of {}", self.capacity));
+            return error(format!(
+                "{end} tokens do not fit into a cache of {}",
+                self.capacity
+            ));
         }
         let upload = |values: &[usize]| {
             let values: Vec<u32> = values.iter().map(|&value| value as u32).collect();

@@ -117,7 +117,8 @@ impl Rope {
 
     /// `[dim / 2]`.
     fn inv_freq(&self, sequence: usize) -> Vec<f32> {
-        let plain = |theta: f64| (0..self.dim / 2).map(move |i| theta.powf(-2.0 * i as f64 / self.dim as f64));
+        let plain =
+            |theta: f64| (0..self.dim / 2).map(move |i| theta.powf(-2.0 * i as f64 / self.dim as f64));
         let dim = self.dim as f64;
         let inv_freq: Vec<f64> = match &self.scaling {
             RopeScaling::Default => plain(self.theta).collect(),

@@ -1,0 +1,6 @@
+//! Whole models against what transformers and PEFT computed (`tests/fixtures/tiny`).
+
+mod forward;
+mod goldens;
+mod greedy;
+mod tape;
