@@ -4,3 +4,4 @@ mod forward;
 mod goldens;
 mod greedy;
 mod tape;
+mod training;

@@ -122,10 +122,12 @@ pub(crate) fn write_folder(
     path: &Path,
     fill: impl FnOnce(&Path) -> Result<(), TrainError>,
 ) -> Result<(), TrainError> {
-    atomic::write_folder(path, |folder| fill(folder).map_err(WriteError::Train)).map_err(|error| match error {
-        WriteError::Train(error) => error,
-        WriteError::Io(error) => TrainError::file(path, error),
-    })
+    atomic::write_folder(path, |folder| fill(folder).map_err(WriteError::Train)).map_err(
+        |error| match error {
+            WriteError::Train(error) => error,
+            WriteError::Io(error) => TrainError::file(path, error),
+        },
+    )
 }
 
 enum WriteError {

@@ -19,6 +19,9 @@ const STEADY_STEPS: usize = 2000;
 /// This many steps in a row that are not finite end the run.
 const MOST_SKIPPED: usize = 10;
 
+/// The first values of a target's A or B, row-major.
+pub type Initial<'a> = dyn Fn(&Target, Side) -> Vec<f32> + 'a;
+
 /// A model, the adapter that is trained on it, and where training stands.
 pub struct Trainer<B: Backend> {
     model: Model<B>,
@@ -49,7 +52,7 @@ impl<B: Backend> Trainer<B> {
         model: Model<B>,
         config: TrainConfig,
         total_steps: usize,
-        initial: Option<&dyn Fn(&Target, Side) -> Vec<f32>>,
+        initial: Option<&Initial<'_>>,
     ) -> Result<Self, TrainError> {
         let resolved = targets(&config).resolve(&model.config)?;
         let targets = resolved
@@ -72,9 +75,7 @@ impl<B: Backend> Trainer<B> {
         };
         let parameters = Parameters::new(&backend, targets, config.lora_scale(), first)?;
         let adapters = adapters(model.blocks.len(), &resolved, &parameters)?;
-        let table = model
-            .rope
-            .table(&backend, config.max_length, config.max_length)?;
+        let table = model.rope.table(&backend, config.max_length, config.max_length)?;
         let warmup_steps = config
             .warmup_steps
             .unwrap_or_else(|| (total_steps as f64 * 0.03).ceil() as usize);

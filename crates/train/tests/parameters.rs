@@ -33,7 +33,8 @@ fn matrices_keep_to_their_places() {
             .map(|i| (target.in_features * 1000 + side as usize * 500 + i) as f32)
             .collect()
     };
-    let parameters = Parameters::new(&cpu, targets.clone(), 2.0, |_, target, side| fill(target, side)).unwrap();
+    let parameters =
+        Parameters::new(&cpu, targets.clone(), 2.0, |_, target, side| fill(target, side)).unwrap();
     assert_eq!(parameters.count(), 2 * 8 + 3 * 74 + 130);
     for (index, target) in targets.iter().enumerate() {
         let lora = parameters.lora(index, None).unwrap();

@@ -3,7 +3,7 @@
 pub mod shapes;
 
 use anylora_checkpoint::ModelConfig;
-use anylora_engine::{Backend, Caps, Cost, DType, Dry, MemoryReport};
+use anylora_engine::{Backend, Caps, Cost, DType, Dry};
 use anylora_models::{LoadOptions, Loader, Quantization};
 use serde::Serialize;
 
@@ -38,16 +38,6 @@ pub fn plan(
     config: &TrainConfig,
     caps: Caps,
 ) -> Result<Plan, TrainError> {
-    let (plan, _) = measure(model, stored, config, caps)?;
-    Ok(plan)
-}
-
-fn measure(
-    model: &ModelConfig,
-    stored: DType,
-    config: &TrainConfig,
-    caps: Caps,
-) -> Result<(Plan, MemoryReport), TrainError> {
     let dry = Dry::new(caps, None);
     let options = load_options(config, &dry);
     let dense = dense_dtype(config, stored);
@@ -58,21 +48,20 @@ fn measure(
     let batch = full_batch(config);
     let batches: Vec<MicroBatch> = (0..config.grad_accum).map(|_| batch.clone()).collect();
     trainer.dry_step(&batches)?;
-    let (after, report) = (dry.cost(), dry.ledger().report());
+    let after = dry.cost();
     let Cost { calls, flops, bytes } = Cost {
         calls: after.calls - before.calls,
         flops: after.flops - before.flops,
         bytes: after.bytes - before.bytes,
     };
-    let plan = Plan {
-        peak_device_bytes: PeakBytes::from(&report),
+    Ok(Plan {
+        peak_device_bytes: PeakBytes::from(&dry.ledger().report()),
         flops_per_step: flops,
         bytes_per_step: bytes,
         launches_per_step: calls,
         trainable_parameters: trainer.parameters().count(),
         base_parameters,
-    };
-    Ok((plan, report))
+    })
 }
 
 /// How a run of these settings loads its model on a device.
@@ -87,7 +76,6 @@ pub fn load_options<B: Backend>(config: &TrainConfig, backend: &B) -> LoadOption
             Quant::None => None,
         },
         activation: if half { DType::F16 } else { DType::F32 },
-        ..LoadOptions::default()
     }
 }
 

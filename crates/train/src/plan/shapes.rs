@@ -48,8 +48,14 @@ const SHAPES: &[Shape] = &[
     shape("qwen2.5-7b", "qwen2", [3584, 18944, 28, 28, 4, 152_064], false),
     shape("qwen2.5-14b", "qwen2", [5120, 13824, 48, 40, 8, 152_064], false),
     shape("qwen2.5-32b", "qwen2", [5120, 27648, 64, 40, 8, 152_064], false),
-    with_head_dim(shape("qwen3-0.6b", "qwen3", [1024, 3072, 28, 16, 8, 151_936], true), 128),
-    with_head_dim(shape("qwen3-8b", "qwen3", [4096, 12288, 36, 32, 8, 151_936], false), 128),
+    with_head_dim(
+        shape("qwen3-0.6b", "qwen3", [1024, 3072, 28, 16, 8, 151_936], true),
+        128,
+    ),
+    with_head_dim(
+        shape("qwen3-8b", "qwen3", [4096, 12288, 36, 32, 8, 151_936], false),
+        128,
+    ),
     shape("smollm2-135m", "llama", [576, 1536, 30, 9, 3, 49152], true),
     shape("smollm2-360m", "llama", [960, 2560, 32, 15, 5, 49152], true),
     shape("smollm2-1.7b", "llama", [2048, 8192, 24, 32, 32, 49152], true),
@@ -62,7 +68,9 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// The config of a named shape, or None where there is no such name.
 pub fn named(name: &str) -> Option<ModelConfig> {
-    let shape = SHAPES.iter().find(|shape| shape.name.eq_ignore_ascii_case(name))?;
+    let shape = SHAPES
+        .iter()
+        .find(|shape| shape.name.eq_ignore_ascii_case(name))?;
     let [hidden, intermediate, layers, heads, kv_heads, vocab] = shape.sizes;
     let mut config = json!({
         "model_type": shape.family,
@@ -93,7 +101,10 @@ mod tests {
         let parameters = |name: &str| -> f64 {
             let config = named(name).unwrap();
             let specs = anylora_models::layout(&config).unwrap();
-            let all: usize = specs.iter().map(|spec| spec.shape.iter().product::<usize>()).sum();
+            let all: usize = specs
+                .iter()
+                .map(|spec| spec.shape.iter().product::<usize>())
+                .sum();
             all as f64 / 1e9
         };
         for (name, billions) in [
@@ -114,7 +125,11 @@ mod tests {
             ("smollm2-135m", 0.1345),
             ("smollm2-1.7b", 1.711),
         ] {
-            assert!((parameters(name) - billions).abs() < 0.001, "{name}: {}", parameters(name));
+            assert!(
+                (parameters(name) - billions).abs() < 0.001,
+                "{name}: {}",
+                parameters(name)
+            );
         }
         for name in names() {
             assert!(parameters(name) > 0.1, "{name}");
