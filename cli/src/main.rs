@@ -6,7 +6,6 @@
 //! - `output.rs` writes data to stdout, and ends quietly where nobody reads it any more (`anylora ... | head`).
 
 mod commands;
-#[allow(dead_code, reason = "no command computes yet")]
 mod engine;
 #[allow(dead_code, reason = "no command refuses anything yet")]
 mod error;
