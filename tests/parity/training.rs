@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use anylora_data::Batch;
 use anylora_engine::{Backend, Side};
-use anylora_train::{MicroBatch, Quant, Schedule, State, TargetModules, TrainConfig, Trainer, plan};
+use anylora_train::{Quant, Schedule, State, TargetModules, TrainConfig, Trainer, plan};
 use pollster::block_on;
 use safetensors::SafeTensors;
 
@@ -78,12 +79,12 @@ fn config(name: &str, quant: Quant, recompute: bool) -> TrainConfig {
 }
 
 /// Batch `index` of the recorded ones: every token is trained.
-pub fn batches(name: &str) -> Vec<MicroBatch> {
+pub fn batches(name: &str) -> Vec<Batch> {
     let goldens = Goldens::open(name, "batches.safetensors");
     let (shape, ids) = goldens.ids("input_ids");
     let (rows, time) = (shape[1], shape[2]);
     ids.chunks(rows * time)
-        .map(|ids| MicroBatch {
+        .map(|ids| Batch {
             input_ids: ids.to_vec(),
             labels: (0..rows * time)
                 .map(|at| {
@@ -94,10 +95,12 @@ pub fn batches(name: &str) -> Vec<MicroBatch> {
                     }
                 })
                 .collect(),
-            positions: None,
-            segments: None,
+            positions: (0..rows * time).map(|at| (at % time) as u32).collect(),
             rows,
-            time,
+            length: time,
+            trained_tokens: rows * (time - 1),
+            tokens: rows * time,
+            ..Batch::default()
         })
         .collect()
 }
@@ -160,7 +163,7 @@ fn twelve_steps_equal_peft<B: Backend>(backend: &B) {
             }
             let model = trainer.model();
             let context = model
-                .context([batches[0].rows, batches[0].time], None, None)
+                .context([batches[0].rows, batches[0].length], None, None)
                 .unwrap();
             let hidden = model
                 .forward(

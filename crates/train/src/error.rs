@@ -49,9 +49,9 @@ pub enum TrainError {
     /// The model, or the layers that should get an adapter.
     #[error(transparent)]
     Model(#[from] anylora_models::ModelError),
-    /// What the data crate found.
-    #[error("{0}")]
-    Data(String),
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] anylora_data::BatchError),
 }
 
 impl TrainError {

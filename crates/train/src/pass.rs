@@ -4,56 +4,26 @@
 //! Forward keeps each block's input and nothing else. Backward walks the blocks in reverse: it replays a block on a
 //! tape, runs the tape, and drops both. Below the first block with an adapter nothing is kept and nothing replayed.
 
+use anylora_data::Batch;
 use anylora_engine::{Backend, DType, MemoryKind, Tape, Tensor, Var, ops};
 use anylora_models::Model;
 use anylora_nn::{Adapters, Context, Eager};
 
 use crate::TrainError;
 
-/// Rows of one length. `M = rows * time`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct MicroBatch {
-    /// `[M]`.
-    pub input_ids: Vec<u32>,
-    /// `[M]`, shifted already: the label of position t is the token at t + 1. -100 doesn't count.
-    pub labels: Vec<i32>,
-    /// `[M]`; counted from 0 in each row where None.
-    pub positions: Option<Vec<u32>>,
-    /// `[M]`: attention does not cross from one to another.
-    pub segments: Option<Vec<u32>>,
-    /// Rows.
-    pub rows: usize,
-    /// Tokens a row.
-    pub time: usize,
+fn context<B: Backend>(batch: &Batch, table: &Tensor<B>) -> Result<Context<B>, TrainError> {
+    Ok(Context::new(
+        [batch.rows, batch.length],
+        Some(&batch.positions),
+        batch.segments.as_deref(),
+        table.clone(),
+    )?)
 }
 
-impl MicroBatch {
-    /// Labels that count.
-    pub fn trained_tokens(&self) -> usize {
-        self.labels.iter().filter(|&&label| label != -100).count()
-    }
-
-    fn context<B: Backend>(&self, model: &Model<B>, table: &Tensor<B>) -> Result<Context<B>, TrainError> {
-        debug_assert_eq!(table.columns(), model.rope.dim);
-        Ok(Context::new(
-            [self.rows, self.time],
-            self.positions.as_deref(),
-            self.segments.as_deref(),
-            table.clone(),
-        )?)
-    }
-
-    fn labels<B: Backend>(&self, backend: &B) -> Result<Tensor<B>, TrainError> {
-        let bytes = bytemuck::cast_slice(&self.labels);
-        let kind = MemoryKind::Activations;
-        Ok(Tensor::from_bytes(
-            backend,
-            &[self.labels.len()],
-            DType::I32,
-            kind,
-            bytes,
-        )?)
-    }
+fn labels<B: Backend>(batch: &Batch, backend: &B) -> Result<Tensor<B>, TrainError> {
+    let bytes = bytemuck::cast_slice(&batch.labels);
+    let kind = MemoryKind::Activations;
+    Ok(Tensor::from_bytes(backend, &[batch.labels.len()], DType::I32, kind, bytes)?)
 }
 
 /// What a block's backward starts from.
@@ -65,22 +35,22 @@ enum Kept<B: Backend> {
 }
 
 /// Adds the gradients of `grad_scale * sum of NLL` to the adapters' buffers and returns the sum of NLL and the number
-/// of labels that counted, `[2]` f32. `table` is the rotary table, `[P, R]` with P at least `time`.
+/// of labels that counted, `[2]` f32. `table` is the rotary table, `[P, R]` with P at least the batch's length.
 ///
 /// # Errors
 /// Of the model and the device. What the pass held is free then; gradients are partial.
 pub fn forward_backward<B: Backend>(
     model: &Model<B>,
     adapters: &Adapters<B>,
-    batch: &MicroBatch,
+    batch: &Batch,
     table: &Tensor<B>,
     grad_scale: f32,
     recompute: bool,
 ) -> Result<Tensor<B>, TrainError> {
     let blocks = model.blocks.len();
     let first = adapters.iter().map(|(layer, ..)| layer).min().unwrap_or(blocks);
-    let context = batch.context(model, table)?;
-    let labels = batch.labels(model.backend())?;
+    let context = context(batch, table)?;
+    let labels = labels(batch, model.backend())?;
     let mut kept = Vec::with_capacity(blocks);
     let mut x = model.embed(&batch.input_ids)?;
     for index in 0..blocks {
@@ -135,11 +105,11 @@ pub fn forward_backward<B: Backend>(
 pub fn evaluate<B: Backend>(
     model: &Model<B>,
     adapters: Option<&Adapters<B>>,
-    batch: &MicroBatch,
+    batch: &Batch,
     table: &Tensor<B>,
 ) -> Result<Tensor<B>, TrainError> {
-    let context = batch.context(model, table)?;
-    let labels = batch.labels(model.backend())?;
+    let context = context(batch, table)?;
+    let labels = labels(batch, model.backend())?;
     let hidden = model.forward(&batch.input_ids, &context, adapters, |_, _| {})?;
     Ok(ops::head_loss(&hidden, &model.lm_head, &labels, None)?.loss)
 }

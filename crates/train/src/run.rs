@@ -5,22 +5,14 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
+use anylora_data::{Batch, Batches};
 use anylora_engine::{Backend, MemoryKind, MemoryReport};
 use serde::{Deserialize, Serialize};
 
 use crate::events::{EvalMetric, Event, Metric};
 use crate::parameters::State;
 use crate::run_folder::RunFolder;
-use crate::{MicroBatch, TrainError, Trainer, snapshot};
-
-/// Where a run's steps come from.
-pub trait StepSource {
-    /// The next step's micro-batches.
-    ///
-    /// # Errors
-    /// What is wrong with the data.
-    fn next_step(&mut self) -> Result<Vec<MicroBatch>, TrainError>;
-}
+use crate::{TrainError, Trainer, snapshot};
 
 /// Writes the adapter's files (PEFT's format) into a folder: A and B of each target, in the order of the targets.
 pub type WriteAdapter<'a> = &'a dyn Fn(&Path, &[[Vec<f32>; 2]]) -> Result<(), TrainError>;
@@ -79,8 +71,8 @@ impl From<&MemoryReport> for PeakBytes {
 pub async fn run<B: Backend>(
     trainer: &mut Trainer<B>,
     folder: &mut RunFolder,
-    source: &mut dyn StepSource,
-    held_out: &[MicroBatch],
+    source: &mut Batches,
+    held_out: &[Batch],
     write_adapter: WriteAdapter<'_>,
     observe: &mut dyn FnMut(&Event) -> ControlFlow<()>,
 ) -> Result<Summary, TrainError> {
@@ -94,11 +86,14 @@ pub async fn run<B: Backend>(
     let mut saved = None;
     let mut done = trainer.progress().step >= total;
     while !done && !stop {
-        let batches = source.next_step()?;
+        let batches = (0..trainer.config().grad_accum)
+            .map(|_| source.next_batch())
+            .collect::<Result<Vec<_>, _>>()?;
         let start = Instant::now();
         let mut metric = trainer.step(&batches).await?;
         metric.seconds = start.elapsed().as_secs_f64();
         trainer.progress_mut().seconds += metric.seconds;
+        trainer.progress_mut().position = source.position().clone();
         let step = metric.step;
         folder.record(Metric::Step(metric.clone()))?;
         if metric.skipped {
@@ -140,7 +135,7 @@ pub async fn run<B: Backend>(
 async fn evaluate<B: Backend>(
     trainer: &mut Trainer<B>,
     folder: &mut RunFolder,
-    held_out: &[MicroBatch],
+    held_out: &[Batch],
     observe: &mut dyn FnMut(&Event) -> ControlFlow<()>,
 ) -> Result<bool, TrainError> {
     let total = held_out.len();

@@ -25,8 +25,8 @@ pub struct Progress {
     pub step: usize,
     /// AdamW steps done: skipped ones don't count.
     pub updates: u32,
-    /// Rows of data taken, over all epochs.
-    pub rows: u64,
+    /// Where the next step's data begins.
+    pub position: anylora_data::Position,
     /// Trained tokens so far.
     pub tokens: u64,
     /// Of training so far, without loading and evaluation.

@@ -1,5 +1,6 @@
 //! The optimizer step: micro-batches in, parameters changed in place.
 
+use anylora_data::Batch;
 use anylora_engine::{Backend, DType, Side, Tensor};
 use anylora_models::{Model, Targets};
 use anylora_nn::{Adapters, LoraAdapter, Projection};
@@ -7,7 +8,7 @@ use anylora_nn::{Adapters, LoraAdapter, Projection};
 use crate::events::StepMetric;
 use crate::initial::initial_values;
 use crate::parameters::{OptimizerStep, Parameters, Target};
-use crate::pass::{self, MicroBatch};
+use crate::pass;
 use crate::schedule::LearningRate;
 use crate::snapshot::Progress;
 use crate::{TrainConfig, TrainError};
@@ -82,7 +83,7 @@ impl<B: Backend> Trainer<B> {
         let progress = Progress {
             step: 0,
             updates: 0,
-            rows: 0,
+            position: anylora_data::Position::default(),
             tokens: 0,
             seconds: 0.0,
             loss_scale: if model.activation == DType::F16 {
@@ -117,7 +118,7 @@ impl<B: Backend> Trainer<B> {
     ///
     /// # Errors
     /// [`TrainError::NoTrainedTokens`], [`TrainError::NotFinite`] after ten such steps in a row, device errors.
-    pub async fn step(&mut self, batches: &[MicroBatch]) -> Result<StepMetric, TrainError> {
+    pub async fn step(&mut self, batches: &[Batch]) -> Result<StepMetric, TrainError> {
         let queued = self.queue(batches)?;
         let mut nll = 0.0;
         for loss in &queued.losses {
@@ -132,14 +133,14 @@ impl<B: Backend> Trainer<B> {
         if finite {
             self.update(lr, grad_norm)?;
         }
-        self.count(finite, batches, queued.trained_tokens)?;
+        self.count(finite, queued.trained_tokens)?;
         Ok(StepMetric {
             step,
             loss: Some(loss).filter(|loss| loss.is_finite()),
             grad_norm: Some(grad_norm).filter(|norm| norm.is_finite()),
             lr,
             tokens: queued.trained_tokens,
-            input_tokens: batches.iter().map(|batch| batch.input_ids.len()).sum(),
+            input_tokens: batches.iter().map(|batch| batch.tokens).sum(),
             seconds: 0.0,
             skipped: !finite,
         })
@@ -149,7 +150,7 @@ impl<B: Backend> Trainer<B> {
     ///
     /// # Errors
     /// As [`Trainer::step`].
-    pub fn dry_step(&mut self, batches: &[MicroBatch]) -> Result<(), TrainError> {
+    pub fn dry_step(&mut self, batches: &[Batch]) -> Result<(), TrainError> {
         let queued = self.queue(batches)?;
         self.update(self.rate.at(1), 0.0)?;
         drop(queued);
@@ -157,8 +158,8 @@ impl<B: Backend> Trainer<B> {
     }
 
     /// Gradients and losses of a step.
-    fn queue(&mut self, batches: &[MicroBatch]) -> Result<Queued<B>, TrainError> {
-        let trained_tokens: usize = batches.iter().map(MicroBatch::trained_tokens).sum();
+    fn queue(&mut self, batches: &[Batch]) -> Result<Queued<B>, TrainError> {
+        let trained_tokens: usize = batches.iter().map(|batch| batch.trained_tokens).sum();
         if trained_tokens == 0 {
             return Err(TrainError::NoTrainedTokens);
         }
@@ -206,11 +207,10 @@ impl<B: Backend> Trainer<B> {
     }
 
     /// Books a step, and adapts the loss scale.
-    fn count(&mut self, finite: bool, batches: &[MicroBatch], tokens: usize) -> Result<(), TrainError> {
+    fn count(&mut self, finite: bool, tokens: usize) -> Result<(), TrainError> {
         let scaled = self.model.activation == DType::F16;
         let progress = &mut self.progress;
         progress.step += 1;
-        progress.rows += batches.iter().map(|batch| batch.rows as u64).sum::<u64>();
         progress.tokens += tokens as u64;
         if !finite {
             progress.steady_steps = 0;
@@ -239,7 +239,7 @@ impl<B: Backend> Trainer<B> {
     /// [`TrainError::NoTrainedTokens`], device errors.
     pub async fn evaluate(
         &mut self,
-        batches: &[MicroBatch],
+        batches: &[Batch],
         mut each: impl FnMut(usize),
     ) -> Result<(f32, usize), TrainError> {
         self.adapters.set_dropout(0.0, 0, 0);

@@ -3,12 +3,13 @@
 pub mod shapes;
 
 use anylora_checkpoint::ModelConfig;
+use anylora_data::Batch;
 use anylora_engine::{Backend, Caps, Cost, DType, Dry};
 use anylora_models::{LoadOptions, Loader, Quantization};
 use serde::Serialize;
 
 use crate::run::PeakBytes;
-use crate::{Dtype, MicroBatch, Quant, TrainConfig, TrainError, Trainer};
+use crate::{Dtype, Quant, TrainConfig, TrainError, Trainer};
 
 /// One run's memory and work.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -46,7 +47,7 @@ pub fn plan(
     let mut trainer = Trainer::new(model, config.clone(), 1, None)?;
     let before = dry.cost();
     let batch = full_batch(config);
-    let batches: Vec<MicroBatch> = (0..config.grad_accum).map(|_| batch.clone()).collect();
+    let batches: Vec<Batch> = (0..config.grad_accum).map(|_| batch.clone()).collect();
     trainer.dry_step(&batches)?;
     let after = dry.cost();
     let Cost { calls, flops, bytes } = Cost {
@@ -89,16 +90,18 @@ pub fn dense_dtype(config: &TrainConfig, stored: DType) -> DType {
 }
 
 /// Full rows: no packing can need more.
-fn full_batch(config: &TrainConfig) -> MicroBatch {
-    let (rows, time) = (config.batch_size, config.max_length);
-    MicroBatch {
-        input_ids: vec![0; rows * time],
-        labels: vec![0; rows * time],
-        positions: config
-            .packing
-            .then(|| (0..rows * time).map(|i| (i % time) as u32).collect()),
-        segments: config.packing.then(|| vec![0; rows * time]),
+fn full_batch(config: &TrainConfig) -> Batch {
+    let (rows, length) = (config.batch_size, config.max_length);
+    let tokens = rows * length;
+    Batch {
         rows,
-        time,
+        length,
+        input_ids: vec![0; tokens],
+        labels: vec![0; tokens],
+        positions: (0..tokens).map(|i| (i % length) as u32).collect(),
+        segments: config.packing.then(|| vec![0; tokens]),
+        trained_tokens: tokens,
+        tokens,
+        ..Batch::default()
     }
 }
