@@ -6,6 +6,7 @@
 //!   scratch through the [`Ledger`], and calls the kernel, so that every engine allocates alike.
 //! - [`Tensor`] and [`Weight`]: device memory with a shape; frozen weights in their storage format.
 //! - [`Tape`]: records a block's forward operations and runs them backward.
+//! - [`mod@self_test`]: every operation of a device against another's.
 
 mod backend;
 mod caps;
@@ -16,6 +17,7 @@ mod dtype;
 mod error;
 mod ledger;
 pub mod ops;
+pub mod self_test;
 mod tape;
 mod tensor;
 mod weight;
