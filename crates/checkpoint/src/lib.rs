@@ -5,6 +5,7 @@
 //! [`CheckpointError`] that names file, place, what was expected and what was found, with all bad places of one kind
 //! listed at once; nothing here panics on a bad file or allocates more than its size warrants.
 
+mod bitsandbytes;
 mod bytes;
 mod checkpoint;
 mod config;
