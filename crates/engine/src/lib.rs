@@ -8,6 +8,7 @@
 //! - [`Tape`]: records a block's forward operations and runs them backward.
 //! - [`mod@self_test`]: every operation of a device against another's.
 
+mod arguments;
 mod backend;
 mod caps;
 mod device;
@@ -23,10 +24,11 @@ mod tensor;
 mod weight;
 mod windows;
 
-pub use backend::{
-    AdamW, Attention, AttentionBackward, AttentionDecode, Backend, Linear, LinearBackward, LoraDown,
-    LoraGrad, LoraTerm, LoraTermBackward, Mask, Side,
+pub use arguments::{
+    AdamW, Attention, AttentionBackward, AttentionDecode, Linear, LinearBackward, LoraDown, LoraGrad,
+    LoraTerm, LoraTermBackward, Mask, Side,
 };
+pub use backend::Backend;
 pub use caps::{Caps, DeviceInfo, DeviceKind, Tier};
 pub use device::{DeviceSpec, ParseDeviceError};
 pub use dropout::{Dropout, philox4x32};

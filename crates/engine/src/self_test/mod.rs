@@ -1,7 +1,7 @@
 //! Whether a device computes the right numbers: every operation, forward and backward, on small random inputs,
 //! against a device that is trusted (the CPU engine).
 //!
-//! A case ([`case::Case`]) is written once, for any backend. It runs on the reference in f32, and on the device in
+//! A case is written once, for any backend. It runs on the reference in f32, and on the device in
 //! each type of activation that it has: twice, because the same inputs must give the same bits. What both hand
 //! over is compared by `max |device - reference| / max |reference|`, a tensor at a time.
 
