@@ -14,6 +14,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(root).join(name)
 }
 
+#[expect(clippy::unwrap_used, reason = "test code outside of a test function")]
 fn tokenizer(checkpoint: &Checkpoint) -> Tokenizer {
     Tokenizer::from_bytes(checkpoint.tokenizer_json().unwrap()).unwrap()
 }
