@@ -40,7 +40,7 @@ pub(crate) fn find(path: &Path) -> Result<Found> {
         let parent = path.parent().unwrap_or(path).display().to_string();
         return Err(not_found(
             path,
-            "another file",
+            "a file",
             format!("pass the folder that holds it: {parent}"),
         ));
     }
