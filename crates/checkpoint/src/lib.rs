@@ -13,6 +13,7 @@ mod error;
 mod fields;
 mod folder;
 mod generation;
+mod gguf;
 mod nearest;
 #[cfg(not(target_arch = "wasm32"))]
 mod open;
@@ -22,7 +23,7 @@ mod tensor;
 mod tokenizer;
 
 pub use bytes::FileBytes;
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, FileFormat};
 pub use config::{ModelConfig, RopeConfig, RopeScaling};
 pub use error::{CheckpointError, Problem, Problems, Result};
 pub use folder::Files;
