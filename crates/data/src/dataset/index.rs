@@ -158,7 +158,8 @@ fn array(reader: impl BufRead) -> Result<Index, Fault> {
     }
 }
 
-/// The rows of a table whose first row names the columns.
+/// The rows of a table whose first row names the columns. A row ends at a line end outside of quotes; quotes
+/// count where a field begins, as the csv library reads them.
 fn table(mut reader: impl BufRead, separator: u8) -> Result<Index, Fault> {
     let head = reader.fill_buf().map_err(|error| (1, error.into()))?;
     let skipped = if head.starts_with(BYTE_ORDER_MARK) {
@@ -167,38 +168,45 @@ fn table(mut reader: impl BufRead, separator: u8) -> Result<Index, Fault> {
         0
     };
     reader.consume(skipped);
-    let mut rows = csv::ReaderBuilder::new()
-        .delimiter(separator)
-        .flexible(true)
-        .from_reader(reader);
-    let fault = |error: csv::Error| {
-        let line = error.position().map_or(1, csv::Position::line);
-        match error.into_kind() {
-            csv::ErrorKind::Io(error) => (line, error.into()),
-            other => (line, Problem::Table(format!("{other:?}"))),
+    let mut records = Vec::new();
+    let (mut at, mut line) = (skipped as u64, 1_u64);
+    let (mut field_start, mut quoted) = (true, false);
+    let mut names = Vec::new();
+    // The row's start and its line.
+    let mut row: Option<(u64, u64)> = None;
+    for byte in reader.bytes() {
+        let byte = byte.map_err(|error: io::Error| (line, error.into()))?;
+        if matches!(byte, b'\n' | b'\r') && !quoted {
+            field_start = true;
+            if let Some((start, first)) = row.take() {
+                records.push(location(start, at, first)?);
+            }
+        } else {
+            row = row.or(Some((at, line)));
+            // Two quotes in a quoted field are one of its characters: it ends and begins again.
+            match byte {
+                b'"' if quoted => quoted = false,
+                b'"' if field_start => quoted = true,
+                _ => {}
+            }
+            field_start = byte == separator || (byte == b'"' && !quoted);
+            if records.is_empty() {
+                names.push(byte);
+            }
         }
-    };
-    let columns = rows.byte_headers().map_err(fault)?;
-    let columns: Vec<_> = columns
-        .iter()
-        .map(|name| String::from_utf8_lossy(name).trim().to_owned())
-        .collect();
-    let mut index = Index {
-        columns,
-        ..Index::default()
-    };
-    let mut row = csv::ByteRecord::new();
-    loop {
-        let more = rows.read_byte_record(&mut row).map_err(fault)?;
-        let Some(position) = row.position().filter(|_| more) else {
-            return Ok(index);
-        };
-        let end = rows.position().byte();
-        let place = location(
-            position.byte() + skipped as u64,
-            end + skipped as u64,
-            position.line(),
-        )?;
-        index.records.push(place);
+        line += u64::from(byte == b'\n');
+        at += 1;
     }
+    if let Some((start, first)) = row {
+        if quoted {
+            return Err((first, Problem::Table("a quote is never closed".to_owned())));
+        }
+        records.push(location(start, at, first)?);
+    }
+    let columns = super::records::cells(&String::from_utf8_lossy(&names), separator);
+    let columns = columns.map_err(|problem| (1, problem))?;
+    let columns = columns.into_iter().map(|name| name.trim().to_owned()).collect();
+    // The first row is no record.
+    records.drain(..records.len().min(1));
+    Ok(Index { records, columns })
 }

@@ -38,7 +38,8 @@ fn parse(text: &str, hint: &'static str) -> Result<Value, Fault> {
     })
 }
 
-fn row(text: &str, separator: u8, columns: &[String]) -> Result<Value, Problem> {
+/// The fields of one row.
+pub(super) fn cells(text: &str, separator: u8) -> Result<Vec<String>, Problem> {
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(separator)
         .has_headers(false)
@@ -48,13 +49,18 @@ fn row(text: &str, separator: u8, columns: &[String]) -> Result<Value, Problem> 
         .next()
         .unwrap_or_else(|| Ok(csv::StringRecord::new()));
     let record = record.map_err(|error| Problem::Table(error.to_string()))?;
-    if record.len() != columns.len() {
-        let (expected, found) = (columns.len(), record.len());
+    Ok(record.iter().map(str::to_owned).collect())
+}
+
+fn row(text: &str, separator: u8, columns: &[String]) -> Result<Value, Problem> {
+    let cells = cells(text, separator)?;
+    if cells.len() != columns.len() {
+        let (expected, found) = (columns.len(), cells.len());
         return Err(Problem::Table(format!(
             "expected {expected} columns, found {found}"
         )));
     }
-    let cells = record.iter().map(|cell| Value::String(cell.to_owned()));
+    let cells = cells.into_iter().map(Value::String);
     Ok(Value::Object(columns.iter().cloned().zip(cells).collect()))
 }
 

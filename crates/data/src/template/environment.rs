@@ -3,7 +3,7 @@
 use jiff::{Timestamp, civil::DateTime, tz::Offset};
 use minijinja::{Environment, Error, ErrorKind, syntax::SyntaxConfig};
 
-use super::{TemplateError, generation, json};
+use super::{TemplateError, json, marks};
 
 /// Starts the detail of an error that `raise_exception` made, to tell it from minijinja's own.
 const RAISED: &str = "raise_exception: ";
@@ -21,7 +21,7 @@ pub(super) fn transformers() -> Environment<'static> {
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.add_filter("tojson", json::tojson);
-    environment.add_filter(generation::FILTER, generation::mark);
+    environment.add_filter(marks::FILTER, marks::mark_block);
     environment.add_function("raise_exception", |message: String| -> Result<String, Error> {
         Err(Error::new(
             ErrorKind::InvalidOperation,

@@ -6,12 +6,13 @@
 //! Source: transformers, `src/transformers/utils/chat_template_utils.py`.
 
 mod environment;
-mod generation;
 mod json;
+mod marks;
 
 use std::ops::Range;
 
 use jiff::civil::DateTime;
+pub(crate) use marks::{Rendered, mark_message};
 use minijinja::{Environment, Value, value::Serde};
 use serde::{Deserialize, Serialize};
 
@@ -29,8 +30,10 @@ pub enum TemplateError {
     /// The template failed while it ran.
     #[error("chat template: {}{}", .0, detail(.0))]
     Render(minijinja::Error),
-    /// A message holds one of the two characters that mark generation blocks.
-    #[error("the conversation contains U+F0000 or U+F0001, which AnyLoRA uses itself (hint: remove them)")]
+    /// A message holds a character that marks parts of the text.
+    #[error(
+        "the conversation contains a character from U+F0000 to U+F0003, which AnyLoRA uses itself (hint: remove it)"
+    )]
     ReservedCharacter,
 }
 
@@ -98,7 +101,7 @@ impl ChatTemplate {
     /// Compiles `source`; the special tokens that templates write (`bos_token`, `eos_token`, ...) come
     /// from `config`. `strftime_now` tells the time of rendering, in UTC.
     pub fn new(source: &str, config: &TokenizerConfig) -> Result<Self, TemplateError> {
-        let (prepared, has_generation_blocks) = generation::prepare(source);
+        let (prepared, has_generation_blocks) = marks::prepare(source);
         let mut environment = environment::transformers();
         environment
             .add_template_owned(NAME, prepared)
@@ -149,6 +152,22 @@ impl ChatTemplate {
         messages: &[Message],
         options: &RenderOptions,
     ) -> Result<(String, Vec<Range<usize>>), TemplateError> {
+        if messages
+            .iter()
+            .any(|message| marks::holds_marks(&message.content))
+        {
+            return Err(TemplateError::ReservedCharacter);
+        }
+        let rendered = self.render_marked(messages, options)?;
+        Ok((rendered.text, rendered.blocks))
+    }
+
+    /// Renders messages that may hold marks.
+    pub(crate) fn render_marked(
+        &self,
+        messages: &[Message],
+        options: &RenderOptions,
+    ) -> Result<Rendered, TemplateError> {
         let mut variables = serde_json::Map::new();
         for (name, token) in &self.special_tokens {
             variables.insert((*name).to_owned(), token.clone().into());
@@ -164,9 +183,6 @@ impl ChatTemplate {
             .get_template(NAME)
             .map_err(TemplateError::Render)?;
         let marked = template.render(context).map_err(environment::refusal_or_error)?;
-        if !self.has_generation_blocks {
-            return Ok((marked, Vec::new()));
-        }
-        generation::take_spans(&marked).ok_or(TemplateError::ReservedCharacter)
+        Ok(marks::take_marks(&marked))
     }
 }
