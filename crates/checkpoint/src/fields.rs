@@ -94,6 +94,27 @@ impl<'a> Fields<'a> {
         self.size(name).unwrap_or(1)
     }
 
+    /// A list of sizes, 0 allowed; a problem where it is missing.
+    pub(crate) fn sizes(&mut self, name: &str) -> Vec<usize> {
+        let expected = "a list of whole numbers";
+        if self.get(name).is_none() {
+            self.problem(name, expected, "nothing");
+        }
+        let sizes = self.typed(name, expected, |value| {
+            let items = value.as_array()?.iter();
+            items.map(|item| usize::try_from(item.as_u64()?).ok()).collect()
+        });
+        sizes.unwrap_or_default()
+    }
+
+    /// [`Fields::number`]; a problem where it is missing.
+    pub(crate) fn required_number(&mut self, name: &str) -> f64 {
+        if self.get(name).is_none() {
+            self.problem(name, "a number", "nothing");
+        }
+        self.number(name).unwrap_or(0.0)
+    }
+
     pub(crate) fn number(&mut self, name: &str) -> Option<f64> {
         self.typed(name, "a number", Value::as_f64)
     }

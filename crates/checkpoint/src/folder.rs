@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use crate::bitsandbytes::{self, Place4};
+use crate::fields::parse_object;
 use crate::shards::{self, Place};
 use crate::tokenizer::utf8;
 use crate::{
@@ -23,6 +25,7 @@ pub(crate) struct Folder {
     pub(crate) tokenizer: TokenizerConfig,
     files: Files,
     tensors: BTreeMap<String, Place>,
+    weights4: BTreeMap<String, Place4>,
 }
 
 impl Folder {
@@ -35,7 +38,9 @@ impl Folder {
                 "nothing",
             ));
         };
-        let config = ModelConfig::from_json(config)?;
+        let object = parse_object(CONFIG, config)?;
+        bitsandbytes::check_method(object.get("quantization_config"))?;
+        let config = ModelConfig::from_object(CONFIG, &object)?;
         let generation = match files.get("generation_config.json") {
             Some(bytes) => GenerationConfig::from_json(bytes)?,
             None => GenerationConfig::default(),
@@ -49,13 +54,15 @@ impl Folder {
             tokenizer.chat_templates.retain(|(name, _)| name != "default");
             tokenizer.chat_templates.insert(0, ("default".into(), template));
         }
-        let tensors = shards::tensors(&files)?;
+        let mut tensors = shards::tensors(&files)?;
+        let weights4 = bitsandbytes::take(&files, &mut tensors)?;
         Ok(Self {
             generation: generation.or_from(&config),
             config,
             tokenizer,
             files,
             tensors,
+            weights4,
         })
     }
 
@@ -64,10 +71,15 @@ impl Folder {
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
+        let mut names: Vec<_> = self.tensors.keys().chain(self.weights4.keys()).collect();
+        names.sort();
+        names.into_iter().map(String::as_str)
     }
 
     pub(crate) fn info(&self, name: &str) -> Option<TensorInfo> {
+        if let Some(weight) = self.weights4.get(name) {
+            return Some(weight.info());
+        }
         let entry = &self.tensors.get(name)?.entry;
         Some(TensorInfo {
             shape: entry.shape.clone(),
@@ -77,29 +89,30 @@ impl Folder {
     }
 
     pub(crate) fn read(&self, name: &str) -> Result<Option<StoredTensor<'_>>> {
-        let Some(Place { file, entry }) = self.tensors.get(name) else {
+        if let Some(weight) = self.weights4.get(name) {
+            return Ok(Some(StoredTensor {
+                shape: weight.shape.clone(),
+                values: Values::Quantized4(weight.read(&self.files)?),
+            }));
+        }
+        let Some(place) = self.tensors.get(name) else {
             return Ok(None);
         };
+        let entry = &place.entry;
         let Some(dtype) = entry.dtype.float() else {
-            let problem = Problem::new(
-                file,
-                format!("tensor `{name}`"),
-                "F32, F16 or BF16",
-                entry.dtype.name,
-            );
+            let tensor = format!("tensor `{name}`");
+            let problem = Problem::new(&place.file, tensor, "F32, F16 or BF16", entry.dtype.name);
             return Err(CheckpointError::Unsupported {
                 problems: Problems(vec![problem]),
                 hint: "save the model in bfloat16, with `model.to(torch.bfloat16).save_pretrained(FOLDER)`"
                     .into(),
             });
         };
-        // The header was checked against the length of this file.
-        let bytes = &self.files[file][entry.range.clone()];
         Ok(Some(StoredTensor {
             shape: entry.shape.clone(),
             values: Values::Dense {
                 dtype,
-                bytes: Cow::Borrowed(bytes),
+                bytes: Cow::Borrowed(place.bytes(&self.files)),
             },
         }))
     }

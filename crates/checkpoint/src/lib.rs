@@ -5,6 +5,7 @@
 //! [`CheckpointError`] that names file, place, what was expected and what was found, with all bad places of one kind
 //! listed at once; nothing here panics on a bad file or allocates more than its size warrants.
 
+mod bitsandbytes;
 mod bytes;
 mod checkpoint;
 mod config;
@@ -12,6 +13,7 @@ mod error;
 mod fields;
 mod folder;
 mod generation;
+mod gguf;
 mod nearest;
 #[cfg(not(target_arch = "wasm32"))]
 mod open;
@@ -21,7 +23,7 @@ mod tensor;
 mod tokenizer;
 
 pub use bytes::FileBytes;
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, FileFormat};
 pub use config::{ModelConfig, RopeConfig, RopeScaling};
 pub use error::{CheckpointError, Problem, Problems, Result};
 pub use folder::Files;

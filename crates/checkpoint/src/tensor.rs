@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use anylora_quant::Quantized4;
+use anylora_quant::{GgmlFormat, Quantized4};
 
 /// A floating-point type that weights are stored in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -102,6 +102,13 @@ pub enum Values<'a> {
     },
     /// bitsandbytes' 4 bits an element.
     Quantized4(Quantized4),
+    /// A block format of llama.cpp.
+    Ggml {
+        /// Which.
+        format: GgmlFormat,
+        /// Whole blocks, row by row.
+        bytes: Cow<'a, [u8]>,
+    },
 }
 
 impl StoredTensor<'_> {
@@ -116,6 +123,9 @@ impl StoredTensor<'_> {
     }
 
     /// All elements in f32, `[len]`.
+    ///
+    /// # Panics
+    /// If the values were changed to a number that does not fit the shape.
     pub fn to_f32(&self) -> Vec<f32> {
         match &self.values {
             Values::Dense { dtype, bytes } => {
@@ -124,6 +134,12 @@ impl StoredTensor<'_> {
                 out
             }
             Values::Quantized4(quantized) => quantized.dequantize(),
+            Values::Ggml { format, bytes } => {
+                let mut out = vec![0.0; self.len()];
+                let done = format.dequantize(bytes, &mut out);
+                assert_eq!(done, Ok(()), "blocks and shape of one tensor");
+                out
+            }
         }
     }
 }
@@ -154,6 +170,8 @@ pub enum TensorFormat {
         /// Whether the scales are in 8 bits.
         double: bool,
     },
+    /// A block format of llama.cpp.
+    Ggml(GgmlFormat),
     /// A type that no weight of this program has, such as I64: listed, not read.
     Other(&'static str),
 }
@@ -175,6 +193,7 @@ impl fmt::Display for TensorFormat {
                     block_size.get()
                 )
             }
+            Self::Ggml(format) => f.write_str(format.name()),
             Self::Other(name) => f.write_str(name),
         }
     }
