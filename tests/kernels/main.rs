@@ -8,3 +8,7 @@
 )]
 
 mod elementwise;
+mod embedding;
+mod rms_norm;
+mod rope;
+mod swiglu;
