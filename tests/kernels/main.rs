@@ -8,3 +8,4 @@
 )]
 
 mod elementwise;
+mod linear;
