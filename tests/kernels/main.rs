@@ -9,6 +9,7 @@
 
 mod elementwise;
 mod embedding;
+mod linear;
 mod rms_norm;
 mod rope;
 mod swiglu;
