@@ -40,7 +40,7 @@ fn row_value(which: u32, query: u32, d: u32) -> vec4<f32> {
     if query >= params.time || d >= params.vectors {
         return vec4<f32>();
     }
-#if VEC == 4
+#if WIDTH == 4
     return vec4<f32>(q[query_row(query) * params.vectors + d]);
 #else
     let at = elements(query_row(query), d);
@@ -53,7 +53,7 @@ fn column_value(which: u32, key: u32, d: u32) -> vec4<f32> {
     if key >= params.time || d >= params.vectors {
         return vec4<f32>();
     }
-#if VEC == 4
+#if WIDTH == 4
     return vec4<f32>(k[key_row(key) * params.vectors + d]);
 #else
     let at = elements(key_row(key), d);
@@ -63,7 +63,7 @@ fn column_value(which: u32, key: u32, d: u32) -> vec4<f32> {
 }
 
 fn source_value(key: u32, d: u32) -> vec4<f32> {
-#if VEC == 4
+#if WIDTH == 4
     return vec4<f32>(v[key_row(key) * params.vectors + d]);
 #else
     let at = elements(key_row(key), d);
@@ -72,7 +72,7 @@ fn source_value(key: u32, d: u32) -> vec4<f32> {
 }
 
 fn store(query: u32, d: u32, value: vec4<f32>) {
-#if VEC == 4
+#if WIDTH == 4
     out[query_row(query) * params.vectors + d] = Element(value);
 #else
     let start = query_row(query) * params.dim;

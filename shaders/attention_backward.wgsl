@@ -36,7 +36,7 @@ fn key_row(key: u32) -> u32 {
 }
 
 fn q_value(query: u32, d: u32) -> vec4<f32> {
-#if VEC == 4
+#if WIDTH == 4
     return vec4<f32>(q[query_row(query) * params.vectors + d]);
 #else
     let at = elements(query_row(query), d);
@@ -46,7 +46,7 @@ fn q_value(query: u32, d: u32) -> vec4<f32> {
 }
 
 fn k_value(key: u32, d: u32) -> vec4<f32> {
-#if VEC == 4
+#if WIDTH == 4
     return vec4<f32>(k[key_row(key) * params.vectors + d]);
 #else
     let at = elements(key_row(key), d);
@@ -56,7 +56,7 @@ fn k_value(key: u32, d: u32) -> vec4<f32> {
 }
 
 fn dout_value(query: u32, d: u32) -> vec4<f32> {
-#if VEC == 4
+#if WIDTH == 4
     return vec4<f32>(dout[query_row(query) * params.vectors + d]);
 #else
     let at = elements(query_row(query), d);
@@ -67,7 +67,7 @@ fn dout_value(query: u32, d: u32) -> vec4<f32> {
 
 #if GRAD != dv
 fn v_value(key: u32, d: u32) -> vec4<f32> {
-#if VEC == 4
+#if WIDTH == 4
     return vec4<f32>(v[key_row(key) * params.vectors + d]);
 #else
     let at = elements(key_row(key), d);
@@ -140,7 +140,7 @@ fn grad_row(row: u32) -> u32 {
 }
 
 fn store(row: u32, d: u32, value: vec4<f32>) {
-#if VEC == 4
+#if WIDTH == 4
     grad[grad_row(row) * params.vectors + d] = Element(value);
 #else
     let start = grad_row(row) * params.dim;

@@ -10,7 +10,7 @@ enable f16;
 #endif
 #import grid
 
-#if VEC == 4
+#if WIDTH == 4
 alias Element = vec4<#{ACT}>;
 #else
 alias Element = #{ACT};
@@ -66,7 +66,7 @@ fn elements(row: u32, d: u32) -> vec4<u32> {
 }
 
 fn q_value(row: u32, d: u32) -> vec4<f32> {
-#if VEC == 4
+#if WIDTH == 4
     return vec4<f32>(q[row * params.vectors + d]);
 #else
     let at = elements(row, d);
@@ -76,7 +76,7 @@ fn q_value(row: u32, d: u32) -> vec4<f32> {
 }
 
 fn k_value(row: u32, d: u32) -> vec4<f32> {
-#if VEC == 4
+#if WIDTH == 4
     return vec4<f32>(k_cache[row * params.vectors + d]);
 #else
     let at = elements(row, d);
@@ -86,7 +86,7 @@ fn k_value(row: u32, d: u32) -> vec4<f32> {
 }
 
 fn v_value(row: u32, d: u32) -> vec4<f32> {
-#if VEC == 4
+#if WIDTH == 4
     return vec4<f32>(v_cache[row * params.vectors + d]);
 #else
     let at = elements(row, d);
@@ -96,7 +96,7 @@ fn v_value(row: u32, d: u32) -> vec4<f32> {
 
 #if PARTIAL == 0
 fn store(row: u32, d: u32, value: vec4<f32>) {
-#if VEC == 4
+#if WIDTH == 4
     out[row * params.vectors + d] = Element(value);
 #else
     for (var i = 0u; i < 4u; i++) {

@@ -6,7 +6,7 @@ enable f16;
 #endif
 #import grid
 
-#if VEC == 4
+#if WIDTH == 4
 alias Element = vec4<#{ACT}>;
 #else
 alias Element = #{ACT};
@@ -40,7 +40,7 @@ fn delta_rows(
     if row < params.rows {
         for (var d = lane; d < params.width; d += LANES) {
             let at = row * params.width + d;
-#if VEC == 4
+#if WIDTH == 4
             sum += dot(vec4<f32>(dout[at]), vec4<f32>(out[at]));
 #else
             sum += f32(dout[at]) * f32(out[at]);

@@ -4,7 +4,7 @@ enable f16;
 #endif
 #import grid
 
-#if VEC == 4
+#if WIDTH == 4
 alias Element = vec4<#{ACT}>;
 #else
 alias Element = #{ACT};

@@ -9,7 +9,7 @@
 // A kernel declares its other bindings and the loaders
 //   row_value(which, row, d), column_value(which, column, d), source_value(column, d):
 // the vector d of a row of the workgroup's head, or zeros outside.
-#if VEC == 4
+#if WIDTH == 4
 alias Element = vec4<#{ACT}>;
 #else
 alias Element = #{ACT};
