@@ -7,4 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod attention;
+mod attention_decode;
+mod cache_append;
 mod elementwise;
