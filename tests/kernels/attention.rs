@@ -200,7 +200,7 @@ fn attention_above_the_binding_limit() {
     for act in [DType::F32, DType::F16] {
         check(&gpu, act, &Case::new([70, 64, 2, 1, 4], 2, CAUSAL));
     }
-    let case = Case::new([2, 70, 2, 1, 16], 0, CAUSAL);
+    let case = Case::new([2, 72, 2, 1, 16], 0, CAUSAL);
     let [q, k, v, _] = case.operands(DType::F32).map(|operand| operand.on(&gpu));
     let input = AttentionInput {
         q: &q,
@@ -212,7 +212,7 @@ fn attention_above_the_binding_limit() {
     };
     let error = ops::attention(&input).unwrap_err();
     assert!(
-        matches!(error, Error::BindingLimit { unit: "sequence", bytes: 8960, .. }),
+        matches!(error, Error::BindingLimit { unit: "sequence", bytes: 9216, .. }),
         "{error}"
     );
 }
