@@ -11,3 +11,7 @@ mod attention;
 mod attention_decode;
 mod cache_append;
 mod elementwise;
+mod embedding;
+mod rms_norm;
+mod rope;
+mod swiglu;
