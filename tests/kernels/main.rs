@@ -7,6 +7,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod attention;
+mod attention_decode;
+mod cache_append;
 mod elementwise;
 mod embedding;
 mod linear;
