@@ -8,6 +8,7 @@
 //   dropout_layer: u32
 //   dropout_threshold: u32     an element is dropped when its random word is below this
 //   dropout_keep: f32          the factor of kept elements, 1 / (1 - p)
+// Rows are those of the whole matrix: a kernel that works on a window of rows adds the window's start.
 
 // The high word of a * b, from products of 16-bit halves: WGSL has no 64-bit product. No sum below overflows.
 fn philox_high(a: u32, b: u32) -> u32 {
