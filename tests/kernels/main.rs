@@ -7,4 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod adamw;
+mod cross_entropy;
 mod elementwise;
+mod lora;
+mod reduce;

@@ -22,8 +22,7 @@ pub(crate) fn lora_down(gpu: &Wgpu, op: LoraDown<'_, Wgpu>) -> Result<()> {
     let (dropout, dropout_define) = dropout(op.dropout);
     for window in row_windows(OP, op.x.leading() as u64, &[row_bytes, out_bytes], gpu.caps())? {
         let rows = window.end - window.start;
-        let tiles =
-            |lanes: u64| rows.div_ceil(THREADS / lanes * ROWS) * (rank as u64).div_ceil(ranks);
+        let tiles = |lanes: u64| rows.div_ceil(THREADS / lanes * ROWS) * (rank as u64).div_ceil(ranks);
         // Where there are few rows, all of a workgroup splits K; where there are many, its rows share the matrix.
         let lanes = if vector && tiles(64) < BUSY { 256 } else { 64 };
         let params = params::LoraDown {
@@ -73,7 +72,12 @@ pub(crate) fn lora_grad(gpu: &Wgpu, op: LoraGrad<'_, Wgpu>) -> Result<()> {
     let lanes = if vector && tiles(32) < BUSY { 64 } else { 32 };
     let (thin_bytes, wide_bytes) = ((rank * 4) as u64, (width * op.wide.dtype().size()) as u64);
     let (dropout, dropout_define) = dropout(op.dropout);
-    for window in row_windows(OP, op.wide.leading() as u64, &[thin_bytes, wide_bytes], gpu.caps())? {
+    for window in row_windows(
+        OP,
+        op.wide.leading() as u64,
+        &[thin_bytes, wide_bytes],
+        gpu.caps(),
+    )? {
         let params = params::LoraGrad {
             dropout_key: dropout.key(),
             dropout_step: dropout.step,
