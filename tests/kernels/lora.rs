@@ -1,9 +1,12 @@
-//! lora_down, lora_grad, and their dropout.
+//! lora_down, lora_grad, their dropout, and lora_linear with its gradients on top of them.
+//!
+//! No variant of these kernels is for subgroups: the device without and the one with f16 compile all of them.
 
 use anylora_engine::{Backend, DType, Dropout, LoraDown, LoraGrad, MemoryKind, Side, Tensor};
 use anylora_engine_burn::reference::{self, Oracle};
+use anylora_engine_wgpu::Wgpu;
 use anylora_tests::{
-    Operand, Output, Tolerance, cases, close, gpus, low_binding, on_every_device, read, same_bits,
+    Operand, Output, Scope, Tolerance, cases, close, cpu, gpus, low_binding, read, same_bits,
 };
 use burn::tensor::Tensor as BurnTensor;
 use proptest::bool;
@@ -23,6 +26,26 @@ fn each(test: impl Fn(Side, Option<Dropout>)) {
     for side in [Side::A, Side::B] {
         for dropout in [None, Some(DROPOUT)] {
             test(side, dropout);
+        }
+    }
+}
+
+/// On the CPU engine, the baseline device with f32, and the device with all features with f16, where it has that.
+macro_rules! on_each {
+    (|$device:ident, $act:ident| $test:expr) => {{
+        let ($device, $act) = (&cpu(), DType::F32);
+        $test;
+        on_each_gpu(|$device, $act| $test);
+    }};
+}
+
+fn on_each_gpu(test: impl Fn(&Wgpu, DType)) {
+    let gpus = gpus();
+    let (baseline, full) = (&gpus[0], &gpus[gpus.len() - 2]);
+    for (gpu, act) in [(baseline, DType::F32), (full, DType::F16)] {
+        if gpu.caps().has_activation(act) {
+            let _scope = Scope::new(gpu, act);
+            test(gpu, act);
         }
     }
 }
@@ -93,7 +116,7 @@ fn down_of_random_shapes() {
         } else {
             [m, k, r]
         };
-        each(|side, dropout| on_every_device!(|device, act| down(device, act, shape, side, dropout)));
+        each(|side, dropout| on_each!(|device, act| down(device, act, shape, side, dropout)));
     });
 }
 
@@ -108,17 +131,15 @@ fn down_at_the_edges() {
         [33, 31, 33],
         [2, 8, 256],
     ] {
-        each(|side, dropout| on_every_device!(|device, act| down(device, act, shape, side, dropout)));
+        each(|side, dropout| on_each!(|device, act| down(device, act, shape, side, dropout)));
     }
 }
 
 #[test]
 fn down_of_many_rows() {
-    // Enough for the variant that shares the matrix among more rows.
-    for gpu in gpus() {
-        for side in [Side::A, Side::B] {
-            down(gpu, DType::F32, [1030, 20, 60], side, Some(DROPOUT));
-        }
+    // Enough for the variants whose workgroups share the matrix among more rows.
+    for shape in [[1030, 20, 60], [4100, 12, 8]] {
+        each(|side, dropout| on_each_gpu(|gpu, act| down(gpu, act, shape, side, dropout)));
     }
 }
 
@@ -131,7 +152,7 @@ fn grad_of_random_shapes() {
         } else {
             [m, k, r]
         };
-        each(|side, dropout| on_every_device!(|device, act| grad(device, act, shape, side, dropout)));
+        each(|side, dropout| on_each!(|device, act| grad(device, act, shape, side, dropout)));
     });
 }
 
@@ -145,16 +166,28 @@ fn grad_at_the_edges() {
         [33, 31, 33],
         [2, 8, 256],
     ] {
-        each(|side, dropout| on_every_device!(|device, act| grad(device, act, shape, side, dropout)));
+        each(|side, dropout| on_each!(|device, act| grad(device, act, shape, side, dropout)));
     }
 }
 
 #[test]
 fn grad_of_many_columns() {
-    for gpu in gpus() {
-        for side in [Side::A, Side::B] {
-            grad(gpu, DType::F32, [3, 2080, 60], side, Some(DROPOUT));
-        }
+    // Enough for the variants whose workgroups take more of them.
+    for shape in [[3, 2080, 60], [3, 8196, 8]] {
+        each(|side, dropout| on_each_gpu(|gpu, act| grad(gpu, act, shape, side, dropout)));
+    }
+}
+
+#[test]
+fn no_index_is_out_of_bounds() {
+    // The device that checks indices would read something else.
+    let gpus = gpus();
+    let checked = &gpus[gpus.len() - 1];
+    for shape in [[17, 260, 12], [33, 31, 33]] {
+        each(|side, dropout| {
+            down(checked, DType::F32, shape, side, dropout);
+            grad(checked, DType::F32, shape, side, dropout);
+        });
     }
 }
 
@@ -233,7 +266,7 @@ fn masks_are_the_hosts_bit_for_bit() {
             (0.999, 1 << 33, 9, 65_535),
         ] {
             let dropout = Dropout { p, seed, step, layer };
-            on_every_device!(|device, act| mask(device, act, shape, dropout));
+            on_each!(|device, act| mask(device, act, shape, dropout));
         }
     }
     // Windows begin at later rows.
@@ -243,34 +276,32 @@ fn masks_are_the_hosts_bit_for_bit() {
 #[test]
 fn two_runs_give_the_same_bits() {
     let [m, k, r] = [70, 100, 12];
-    for gpu in gpus() {
-        for act in anylora_tests::activations(gpu) {
-            let wide = Operand::random(1, [m, k], act).on(gpu);
-            let thin = Operand::random(2, [m, r], DType::F32).on(gpu);
-            let a = Operand::random(3, [r, k], DType::F32);
-            let matrix = a.on(gpu);
-            same_bits("lora", || {
-                let out = Tensor::empty(gpu, &[m, r], DType::F32, MemoryKind::Scratch).unwrap();
-                let grad = a.on(gpu);
-                let down = LoraDown {
-                    x: &wide,
-                    matrix: &matrix,
-                    side: Side::A,
-                    scale: 2.0,
-                    dropout: Some(DROPOUT),
-                    out: &out,
-                };
-                gpu.lora_down(down).unwrap();
-                let op = LoraGrad {
-                    thin: &thin,
-                    wide: &wide,
-                    side: Side::A,
-                    dropout: Some(DROPOUT),
-                    grad: &grad,
-                };
-                gpu.lora_grad(op).unwrap();
-                vec![out, grad]
-            });
-        }
-    }
+    on_each_gpu(|gpu, act| {
+        let wide = Operand::random(1, [m, k], act).on(gpu);
+        let thin = Operand::random(2, [m, r], DType::F32).on(gpu);
+        let a = Operand::random(3, [r, k], DType::F32);
+        let matrix = a.on(gpu);
+        same_bits("lora", || {
+            let out = Tensor::empty(gpu, &[m, r], DType::F32, MemoryKind::Scratch).unwrap();
+            let grad = a.on(gpu);
+            let down = LoraDown {
+                x: &wide,
+                matrix: &matrix,
+                side: Side::A,
+                scale: 2.0,
+                dropout: Some(DROPOUT),
+                out: &out,
+            };
+            gpu.lora_down(down).unwrap();
+            let op = LoraGrad {
+                thin: &thin,
+                wide: &wide,
+                side: Side::A,
+                dropout: Some(DROPOUT),
+                grad: &grad,
+            };
+            gpu.lora_grad(op).unwrap();
+            vec![out, grad]
+        });
+    });
 }

@@ -10,5 +10,7 @@
 mod adamw;
 mod cross_entropy;
 mod elementwise;
+mod head_loss;
 mod lora;
+mod lora_linear;
 mod reduce;
