@@ -23,7 +23,13 @@ fn context<B: Backend>(batch: &Batch, table: &Tensor<B>) -> Result<Context<B>, T
 fn labels<B: Backend>(batch: &Batch, backend: &B) -> Result<Tensor<B>, TrainError> {
     let bytes = bytemuck::cast_slice(&batch.labels);
     let kind = MemoryKind::Activations;
-    Ok(Tensor::from_bytes(backend, &[batch.labels.len()], DType::I32, kind, bytes)?)
+    Ok(Tensor::from_bytes(
+        backend,
+        &[batch.labels.len()],
+        DType::I32,
+        kind,
+        bytes,
+    )?)
 }
 
 /// What a block's backward starts from.
