@@ -33,9 +33,7 @@ pub enum BatchError {
         error: EncodeError,
     },
     /// A whole epoch has nothing to train.
-    #[error(
-        "{file}: none of the {records} records has a trained token; the first is on line {line} (hint: anylora check-data {file})"
-    )]
+    #[error("{file}: none of the {records} records has a trained token; the first is on line {line}")]
     NothingTrained {
         /// The data file.
         file: String,
@@ -45,9 +43,7 @@ pub enum BatchError {
         line: u64,
     },
     /// A position that is not this data set's.
-    #[error(
-        "{file}: the position to resume at names record {record}, but there are {records} (hint: resume with the data file that the run began with)"
-    )]
+    #[error("{file}: the position to resume at names record {record}, but there are {records}")]
     Position {
         /// The data file.
         file: String,
@@ -56,6 +52,18 @@ pub enum BatchError {
         /// Records in the file.
         records: usize,
     },
+}
+
+impl BatchError {
+    /// One line that says what to do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Data(error) => error.hint(),
+            Self::Encode { error, .. } => error.hint(),
+            Self::NothingTrained { file, .. } => Some(format!("anylora check-data {file} --model MODEL")),
+            Self::Position { .. } => Some("resume with the data file that the run began with".into()),
+        }
+    }
 }
 
 /// How examples become batches.

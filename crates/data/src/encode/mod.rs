@@ -27,20 +27,30 @@ pub enum EncodeError {
     #[error(transparent)]
     Template(#[from] TemplateError),
     /// A conversation for a model without a chat template.
-    #[error(
-        "the record is a conversation, but the model has no chat template (hint: use an instruct model, or a data set of prompt and completion)"
-    )]
+    #[error("the record is a conversation, but the model has no chat template")]
     NoTemplate,
     /// An id that the model has no embedding for.
-    #[error(
-        "token id or label {id} is outside of the vocabulary of {vocab_size} (hint: tokenize with the model's own tokenizer)"
-    )]
+    #[error("token id or label {id} is outside of the vocabulary of {vocab_size}")]
     UnknownToken {
         /// The id or label.
         id: i64,
         /// Tokens in the vocabulary.
         vocab_size: usize,
     },
+}
+
+impl EncodeError {
+    /// One line that says what to do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Tokenizer(error) => error.hint(),
+            Self::Template(error) => error.hint(),
+            Self::NoTemplate => Some(
+                "use an instruct model, or write the data as {\"prompt\": ..., \"completion\": ...}".into(),
+            ),
+            Self::UnknownToken { .. } => Some("tokenize with the model's own tokenizer".into()),
+        }
+    }
 }
 
 /// What the loss is on.
