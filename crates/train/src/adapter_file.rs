@@ -44,11 +44,7 @@ fn adapter_config(config: &TrainConfig, targets: &[Target]) -> AdapterConfig {
     AdapterConfig {
         lora_dropout: f64::from(config.dropout),
         use_rslora: config.rslora,
-        layers_to_transform: config
-            .layer_range()
-            .ok()
-            .flatten()
-            .map(|range| range.collect()),
+        layers_to_transform: config.layer_range().ok().flatten().map(|range| range.collect()),
         base_model_name_or_path: config.model.clone(),
         ..AdapterConfig::new(config.rank, f64::from(config.alpha), modules)
     }
@@ -59,7 +55,11 @@ fn adapter_config(config: &TrainConfig, targets: &[Target]) -> AdapterConfig {
 /// # Errors
 /// [`TrainError::Adapter`] for adapters whose layers have ranks or scales of their own.
 pub fn adopt(config: &mut TrainConfig, adapter: &Adapter) -> Result<(), TrainError> {
-    let own = |what: &str| Err(TrainError::Adapter(format!("{what}: training has one for all layers")));
+    let own = |what: &str| {
+        Err(TrainError::Adapter(format!(
+            "{what}: training has one for all layers"
+        )))
+    };
     if adapter.config.rank_pattern.entries().next().is_some() {
         return own("`rank_pattern` gives layers ranks of their own");
     }
@@ -104,7 +104,9 @@ pub fn check(adapter: &Adapter, targets: &[Target]) -> Result<(), TrainError> {
                     [target.out_features, target.in_features],
                 );
                 if found != expected {
-                    problems.push(format!("{module} is {expected:?} and the adapter was made for {found:?}"));
+                    problems.push(format!(
+                        "{module} is {expected:?} and the adapter was made for {found:?}"
+                    ));
                 }
             }
         }

@@ -57,7 +57,12 @@ impl Text {
             pad_id: self.encoder.tokenizer().pad_id().unwrap_or(0),
             pad_to_multiple_of: PAD_TO,
         };
-        Ok(Batches::new(dataset, Arc::clone(&self.encoder), options, position)?)
+        Ok(Batches::new(
+            dataset,
+            Arc::clone(&self.encoder),
+            options,
+            position,
+        )?)
     }
 
     /// All batches of a data set, once, in its order.
