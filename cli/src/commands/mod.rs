@@ -1,6 +1,8 @@
 //! One file a command: its arguments (whose docs are its `--help`), and what it prints.
 
+mod chat;
 mod devices;
+mod generate;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -9,6 +11,8 @@ use clap::Subcommand;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Devices(devices::Devices),
+    Generate(generate::Generate),
+    Chat(chat::Chat),
 }
 
 impl Command {
@@ -16,6 +20,8 @@ impl Command {
     pub fn run(self) -> Result<()> {
         match self {
             Self::Devices(command) => command.run(),
+            Self::Generate(command) => command.run(),
+            Self::Chat(command) => command.run(),
         }
     }
 }
