@@ -57,8 +57,7 @@ impl Case {
     fn operands(&self, act: DType) -> [Operand<4>; 4] {
         let query = [self.batch, self.time, self.heads, self.dim];
         let key = [self.batch, self.time, self.kv_heads, self.dim];
-        [(1, query), (2, key), (3, key), (4, query)]
-            .map(|(seed, shape)| Operand::random(seed, shape, act))
+        [(1, query), (2, key), (3, key), (4, query)].map(|(seed, shape)| Operand::random(seed, shape, act))
     }
 }
 
@@ -76,7 +75,12 @@ fn expected(case: &Case, act: DType) -> [Vec<f32>; 5] {
 fn check<B: Backend>(device: &B, act: DType, case: &Case) {
     let [out, lse, dq, dk, dv] = expected(case, act);
     let [q, k, v, d_out] = case.operands(act);
-    let (q, k, v, dout) = (q.on(device), k.view_on(device), v.on(device), d_out.view_on(device));
+    let (q, k, v, dout) = (
+        q.on(device),
+        k.view_on(device),
+        v.on(device),
+        d_out.view_on(device),
+    );
     let segments = case.segment_ids().map(|segments| segments.view_on(device));
     let forward_terms = case.dim + case.time;
     let tolerance = Tolerance::of(act).terms(forward_terms);
@@ -101,9 +105,21 @@ fn check<B: Backend>(device: &B, act: DType, case: &Case) {
     };
     device.attention(forward).unwrap();
     close("out", forward.out, &out, tolerance);
-    close("lse", forward.lse, &lse, Tolerance::of(DType::F32).terms(forward_terms).scale(1.0 + size(&lse)));
+    close(
+        "lse",
+        forward.lse,
+        &lse,
+        Tolerance::of(DType::F32)
+            .terms(forward_terms)
+            .scale(1.0 + size(&lse)),
+    );
 
-    let gradients = [at(&query, act), at(&key, act), at(&key, act), at(&query[..3], DType::F32)];
+    let gradients = [
+        at(&query, act),
+        at(&key, act),
+        at(&key, act),
+        at(&query[..3], DType::F32),
+    ];
     device
         .attention_backward(AttentionBackward {
             forward,
@@ -142,10 +158,14 @@ fn masks() -> impl Strategy<Value = Mask> {
 #[test]
 fn attention_of_any_shape() {
     let shapes = (1_usize..3, 1_usize..70, 1_usize..4, 1_usize..3, 1_usize..40);
-    cases(12, (shapes, 0_usize..4, masks()), |((batch, time, group, kv_heads, dim), segments, mask)| {
-        let heads = group * kv_heads;
-        everywhere(&Case::new([batch, time, heads, kv_heads, dim], segments, mask));
-    });
+    cases(
+        12,
+        (shapes, 0_usize..4, masks()),
+        |((batch, time, group, kv_heads, dim), segments, mask)| {
+            let heads = group * kv_heads;
+            everywhere(&Case::new([batch, time, heads, kv_heads, dim], segments, mask));
+        },
+    );
 }
 
 #[test]
@@ -212,7 +232,14 @@ fn attention_above_the_binding_limit() {
     };
     let error = ops::attention(&input).unwrap_err();
     assert!(
-        matches!(error, Error::BindingLimit { unit: "sequence", bytes: 9216, .. }),
+        matches!(
+            error,
+            Error::BindingLimit {
+                unit: "sequence",
+                bytes: 9216,
+                ..
+            }
+        ),
         "{error}"
     );
 }
@@ -242,7 +269,12 @@ fn attention_of_large_scores() {
         let tolerance = Tolerance::of(DType::F32).terms(case.dim);
         close("lse", &found_lse, &lse, tolerance);
         // A score's error is relative to the score, and the probability's is as large as that.
-        close("out", &found, &reference::to_vec(&out), Tolerance::of(act).terms(case.dim).scale(size(&lse)));
+        close(
+            "out",
+            &found,
+            &reference::to_vec(&out),
+            Tolerance::of(act).terms(case.dim).scale(size(&lse)),
+        );
     });
 }
 
@@ -262,7 +294,9 @@ fn attention_gives_the_same_bits() {
         };
         same_bits("attention", || {
             let (out, lse) = ops::attention(&input).unwrap();
-            let mut all = ops::attention_backward(&input, &out, &lse, &dout).unwrap().to_vec();
+            let mut all = ops::attention_backward(&input, &out, &lse, &dout)
+                .unwrap()
+                .to_vec();
             all.extend([out, lse]);
             all
         });

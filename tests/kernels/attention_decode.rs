@@ -34,7 +34,10 @@ fn check<B: Backend>(device: &B, act: DType, shape: [usize; 5], window: Option<u
     out.check_around();
 }
 
-fn operands(act: DType, [batch, capacity, heads, kv_heads, dim]: [usize; 5]) -> (Operand<3>, [Operand<4>; 2]) {
+fn operands(
+    act: DType,
+    [batch, capacity, heads, kv_heads, dim]: [usize; 5],
+) -> (Operand<3>, [Operand<4>; 2]) {
     let cache = [batch, capacity, kv_heads, dim];
     (
         Operand::random(1, [batch, heads, dim], act),
@@ -53,10 +56,14 @@ fn lengths(batch: usize, capacity: usize) -> Vec<u32> {
 fn decode_of_any_shape() {
     let shapes = (1_usize..4, 1_usize..150, 1_usize..4, 1_usize..3, 1_usize..40);
     let windows = prop::option::of(1_usize..100);
-    cases(12, (shapes, windows), |((batch, capacity, group, kv_heads, dim), window)| {
-        let shape = [batch, capacity, group * kv_heads, kv_heads, dim];
-        on_every_device!(|device, act| check(device, act, shape, window));
-    });
+    cases(
+        12,
+        (shapes, windows),
+        |((batch, capacity, group, kv_heads, dim), window)| {
+            let shape = [batch, capacity, group * kv_heads, kv_heads, dim];
+            on_every_device!(|device, act| check(device, act, shape, window));
+        },
+    );
 }
 
 #[test]
@@ -87,9 +94,17 @@ fn decode_above_the_binding_limit() {
     let shape = [2, 200, 2, 1, 16];
     let (q, [k, v]) = operands(DType::F32, shape);
     let lengths = Indices::unsigned([2], &[3, 200]).on(&gpu);
-    let error = ops::attention_decode(&q.on(&gpu), &k.on(&gpu), &v.on(&gpu), &lengths, None, SCALE).unwrap_err();
+    let error =
+        ops::attention_decode(&q.on(&gpu), &k.on(&gpu), &v.on(&gpu), &lengths, None, SCALE).unwrap_err();
     assert!(
-        matches!(error, Error::BindingLimit { unit: "sequence", bytes: 12_800, .. }),
+        matches!(
+            error,
+            Error::BindingLimit {
+                unit: "sequence",
+                bytes: 12_800,
+                ..
+            }
+        ),
         "{error}"
     );
 }

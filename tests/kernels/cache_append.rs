@@ -5,7 +5,12 @@ use anylora_tests::{Indices, Operand, cases, low_binding, on_every_device, read}
 use proptest::prelude::*;
 
 /// `[B, T, S, Hkv, D]`.
-fn check<B: Backend>(device: &B, act: DType, [batch, time, capacity, kv_heads, dim]: [usize; 5], starts: &[u32]) {
+fn check<B: Backend>(
+    device: &B,
+    act: DType,
+    [batch, time, capacity, kv_heads, dim]: [usize; 5],
+    starts: &[u32],
+) {
     let new = Operand::random(1, [batch, time, kv_heads, dim], act);
     let cache = Operand::random(2, [batch, capacity, kv_heads, dim], act);
     let mut expected = cache.values.clone();
@@ -31,10 +36,14 @@ fn check<B: Backend>(device: &B, act: DType, [batch, time, capacity, kv_heads, d
 fn append_of_any_shape() {
     let shapes = (1_usize..4, 1_usize..10, 1_usize..20, 1_usize..4, 1_usize..40);
     let with_starts = (shapes, prop::collection::vec(0_u32..25, 3));
-    cases(12, with_starts, |((batch, time, capacity, kv_heads, dim), starts)| {
-        let shape = [batch, time, capacity, kv_heads, dim];
-        on_every_device!(|device, act| check(device, act, shape, &starts[..batch]));
-    });
+    cases(
+        12,
+        with_starts,
+        |((batch, time, capacity, kv_heads, dim), starts)| {
+            let shape = [batch, time, capacity, kv_heads, dim];
+            on_every_device!(|device, act| check(device, act, shape, &starts[..batch]));
+        },
+    );
 }
 
 #[test]
@@ -55,7 +64,14 @@ fn append_above_the_binding_limit() {
     let starts = Indices::unsigned([2], &[0, 1]).on(&gpu);
     let error = ops::cache_append(&new, &starts, &cache).unwrap_err();
     assert!(
-        matches!(error, Error::BindingLimit { unit: "sequence", bytes: 2304, .. }),
+        matches!(
+            error,
+            Error::BindingLimit {
+                unit: "sequence",
+                bytes: 2304,
+                ..
+            }
+        ),
         "{error}"
     );
 }

@@ -44,8 +44,21 @@ pub(crate) fn attention(gpu: &Wgpu, op: Attention<'_, Wgpu>) -> Result<()> {
 
 pub(crate) fn attention_backward(gpu: &Wgpu, op: AttentionBackward<'_, Wgpu>) -> Result<()> {
     let forward = &op.forward;
-    let small: Vec<_> = forward.segments.into_iter().chain([forward.lse, op.delta]).collect();
-    let large = [forward.q, forward.k, forward.v, forward.out, op.dout, op.dq, op.dk, op.dv];
+    let small: Vec<_> = forward
+        .segments
+        .into_iter()
+        .chain([forward.lse, op.delta])
+        .collect();
+    let large = [
+        forward.q,
+        forward.k,
+        forward.v,
+        forward.out,
+        op.dout,
+        op.dq,
+        op.dk,
+        op.dv,
+    ];
     let heads = Heads::of(forward);
     for window in Window::all(gpu, OP, &large, &small)? {
         delta(gpu, &op, &heads, &window)?;

@@ -33,7 +33,10 @@ pub(crate) fn attention_decode(gpu: &Wgpu, op: AttentionDecode<'_, Wgpu>) -> Res
         None
     };
     let (to, result) = match &parts {
-        Some(parts) => ("parts", parts.reshape(&[batch as usize, parts.len() / batch as usize])?),
+        Some(parts) => (
+            "parts",
+            parts.reshape(&[batch as usize, parts.len() / batch as usize])?,
+        ),
         None => ("out", op.out.clone()),
     };
     for window in Window::all(gpu, OP, &[op.k_cache, op.v_cache], &[op.q, op.lengths, &result])? {
@@ -45,7 +48,9 @@ pub(crate) fn attention_decode(gpu: &Wgpu, op: AttentionDecode<'_, Wgpu>) -> Res
             dim,
             vectors,
             first: window.first(),
-            window: op.window.map_or(u32::MAX, |window| u32::try_from(window).unwrap_or(u32::MAX)),
+            window: op
+                .window
+                .map_or(u32::MAX, |window| u32::try_from(window).unwrap_or(u32::MAX)),
             splits,
             scale: op.scale,
         };

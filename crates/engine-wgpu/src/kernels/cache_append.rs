@@ -26,10 +26,7 @@ pub(crate) fn cache_append(
         };
         gpu.launch(&Launch {
             kernel: "cache_append",
-            defines: &[
-                ("WIDTH", width_define(elements)),
-                ("ACT", gpu.act(new.dtype())),
-            ],
+            defines: &[("WIDTH", width_define(elements)), ("ACT", gpu.act(new.dtype()))],
             entry: "append",
             params: bytemuck::bytes_of(&params),
             bindings: &[
