@@ -4,9 +4,8 @@
 
 use anylora_engine::{Backend, DType, Dropout, LoraDown, LoraGrad, MemoryKind, Side, Tensor};
 use anylora_engine_burn::reference::{self, Oracle};
-use anylora_engine_wgpu::Wgpu;
 use anylora_tests::{
-    Operand, Output, Scope, Tolerance, cases, close, cpu, gpus, low_binding, read, same_bits,
+    Operand, Output, Tolerance, cases, close, gpus, low_binding, on_each_activation, read, same_bits,
 };
 use burn::tensor::Tensor as BurnTensor;
 use proptest::bool;
@@ -26,26 +25,6 @@ fn each(test: impl Fn(Side, Option<Dropout>)) {
     for side in [Side::A, Side::B] {
         for dropout in [None, Some(DROPOUT)] {
             test(side, dropout);
-        }
-    }
-}
-
-/// On the CPU engine, the baseline device with f32, and the device with all features with f16, where it has that.
-macro_rules! on_each {
-    (|$device:ident, $act:ident| $test:expr) => {{
-        let ($device, $act) = (&cpu(), DType::F32);
-        $test;
-        on_each_gpu(|$device, $act| $test);
-    }};
-}
-
-fn on_each_gpu(test: impl Fn(&Wgpu, DType)) {
-    let gpus = gpus();
-    let (baseline, full) = (&gpus[0], &gpus[gpus.len() - 2]);
-    for (gpu, act) in [(baseline, DType::F32), (full, DType::F16)] {
-        if gpu.caps().has_activation(act) {
-            let _scope = Scope::new(gpu, act);
-            test(gpu, act);
         }
     }
 }
@@ -116,7 +95,7 @@ fn down_of_random_shapes() {
         } else {
             [m, k, r]
         };
-        each(|side, dropout| on_each!(|device, act| down(device, act, shape, side, dropout)));
+        each(|side, dropout| on_each_activation!(|device, act| down(device, act, shape, side, dropout)));
     });
 }
 
@@ -131,7 +110,7 @@ fn down_at_the_edges() {
         [33, 31, 33],
         [2, 8, 256],
     ] {
-        each(|side, dropout| on_each!(|device, act| down(device, act, shape, side, dropout)));
+        each(|side, dropout| on_each_activation!(|device, act| down(device, act, shape, side, dropout)));
     }
 }
 
@@ -139,7 +118,7 @@ fn down_at_the_edges() {
 fn down_of_many_rows() {
     // Enough for the variants whose workgroups share the matrix among more rows.
     for shape in [[1030, 20, 60], [4100, 12, 8]] {
-        each(|side, dropout| on_each_gpu(|gpu, act| down(gpu, act, shape, side, dropout)));
+        each(|side, dropout| on_each_activation!(|device, act| down(device, act, shape, side, dropout)));
     }
 }
 
@@ -152,7 +131,7 @@ fn grad_of_random_shapes() {
         } else {
             [m, k, r]
         };
-        each(|side, dropout| on_each!(|device, act| grad(device, act, shape, side, dropout)));
+        each(|side, dropout| on_each_activation!(|device, act| grad(device, act, shape, side, dropout)));
     });
 }
 
@@ -166,7 +145,7 @@ fn grad_at_the_edges() {
         [33, 31, 33],
         [2, 8, 256],
     ] {
-        each(|side, dropout| on_each!(|device, act| grad(device, act, shape, side, dropout)));
+        each(|side, dropout| on_each_activation!(|device, act| grad(device, act, shape, side, dropout)));
     }
 }
 
@@ -174,7 +153,7 @@ fn grad_at_the_edges() {
 fn grad_of_many_columns() {
     // Enough for the variants whose workgroups take more of them.
     for shape in [[3, 2080, 60], [3, 8196, 8]] {
-        each(|side, dropout| on_each_gpu(|gpu, act| grad(gpu, act, shape, side, dropout)));
+        each(|side, dropout| on_each_activation!(|device, act| grad(device, act, shape, side, dropout)));
     }
 }
 
@@ -266,7 +245,7 @@ fn masks_are_the_hosts_bit_for_bit() {
             (0.999, 1 << 33, 9, 65_535),
         ] {
             let dropout = Dropout { p, seed, step, layer };
-            on_each!(|device, act| mask(device, act, shape, dropout));
+            on_each_activation!(|device, act| mask(device, act, shape, dropout));
         }
     }
     // Windows begin at later rows.
@@ -276,7 +255,7 @@ fn masks_are_the_hosts_bit_for_bit() {
 #[test]
 fn two_runs_give_the_same_bits() {
     let [m, k, r] = [70, 100, 12];
-    on_each_gpu(|gpu, act| {
+    on_each_activation!(|gpu, act| {
         let wide = Operand::random(1, [m, k], act).on(gpu);
         let thin = Operand::random(2, [m, r], DType::F32).on(gpu);
         let a = Operand::random(3, [r, k], DType::F32);

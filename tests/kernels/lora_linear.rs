@@ -4,7 +4,7 @@ use anylora_engine::ops::{self, LoraMatrices};
 use anylora_engine::{Backend, DType, Dropout, Weight};
 use anylora_engine_burn::reference::{self, Oracle};
 use anylora_quant::{BlockSize, Codebook, quantize};
-use anylora_tests::{Operand, Output, Tolerance, close, cpu, gpus, on_every_device};
+use anylora_tests::{Operand, Output, Tolerance, close, on_each_activation};
 use burn::tensor::Tensor as BurnTensor;
 
 /// `[M, K, N, r]`.
@@ -96,27 +96,22 @@ fn as_the_reference<B: Backend>(
 
 #[test]
 fn without_dropout() {
-    on_every_device!(|device, act| as_the_reference(device, act, [19, 64, 48, 8], false, None));
+    on_each_activation!(|device, act| as_the_reference(device, act, [19, 64, 48, 8], false, None));
 }
 
 #[test]
 fn one_mask_in_forward_and_both_gradients() {
-    on_every_device!(|device, act| as_the_reference(device, act, [19, 64, 48, 8], false, Some(DROPOUT)));
+    on_each_activation!(|device, act| as_the_reference(device, act, [19, 64, 48, 8], false, Some(DROPOUT)));
 }
 
 #[test]
 fn of_a_packed_weight() {
-    for gpu in gpus() {
-        as_the_reference(gpu, DType::F32, [33, 128, 64, 16], true, Some(DROPOUT));
-    }
-    as_the_reference(&cpu(), DType::F32, [33, 128, 64, 16], true, Some(DROPOUT));
+    on_each_activation!(|device, act| as_the_reference(device, act, [33, 128, 64, 16], true, Some(DROPOUT)));
 }
 
 #[test]
 fn of_odd_shapes() {
     for shape in [[1, 5, 7, 1], [3, 33, 130, 3], [70, 67, 9, 17]] {
-        for gpu in gpus() {
-            as_the_reference(gpu, DType::F32, shape, false, Some(DROPOUT));
-        }
+        on_each_activation!(|device, act| as_the_reference(device, act, shape, false, Some(DROPOUT)));
     }
 }
