@@ -3,6 +3,7 @@
 mod chat;
 mod devices;
 mod generate;
+mod train;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -13,6 +14,7 @@ pub enum Command {
     Devices(devices::Devices),
     Generate(generate::Generate),
     Chat(chat::Chat),
+    Train(Box<train::Train>),
 }
 
 impl Command {
@@ -22,6 +24,7 @@ impl Command {
             Self::Devices(command) => command.run(),
             Self::Generate(command) => command.run(),
             Self::Chat(command) => command.run(),
+            Self::Train(command) => command.run(),
         }
     }
 }

@@ -52,6 +52,9 @@ pub enum TrainError {
     /// An adapter to start from.
     #[error("the adapter can't be trained on: {0}")]
     Adapter(String),
+    /// A file of the adapter.
+    #[error(transparent)]
+    Checkpoint(#[from] anylora_checkpoint::CheckpointError),
     /// A data file.
     #[error(transparent)]
     DataFile(#[from] anylora_data::DataError),

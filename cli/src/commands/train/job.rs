@@ -174,14 +174,17 @@ impl Opened {
             text += &format!("#   {kind:12} {}\n", HumanBytes(*bytes));
         }
         text += &format!("# {:.2} TFLOP a step\n", flops_per_step / 1e12);
-        output::write(&text)
+        output::print(&text)
     }
 }
 
 /// The type that most of a model's dense weights are stored in.
 fn stored_dtype(checkpoint: &Checkpoint) -> DType {
     use anylora_checkpoint::FloatType;
-    match checkpoint.info("model.embed_tokens.weight").map(|info| info.format) {
+    match checkpoint
+        .info("model.embed_tokens.weight")
+        .map(|info| info.format)
+    {
         Ok(TensorFormat::Dense(FloatType::F16)) => DType::F16,
         Ok(TensorFormat::Dense(FloatType::BF16)) => DType::BF16,
         _ => DType::F32,
@@ -205,5 +208,5 @@ fn report(summary: &Summary, out: &std::path::Path) -> Result<()> {
     } else {
         eprintln!("loss curve: {}", out.join("loss.svg").display());
     }
-    output::write(&format!("{}\n", out.join("adapter").display()))
+    output::print(&format!("{}\n", out.join("adapter").display()))
 }

@@ -134,4 +134,3 @@ fn train_error(error: TrainError) -> anyhow::Error {
         error => error::note(error.into(), wrong, None),
     }
 }
-

@@ -79,14 +79,17 @@ impl Progress {
                 in_a_row,
                 loss_scale,
             } => {
-                let scale = loss_scale.map_or(String::new(), |scale| format!("; the loss scale is now {scale}"));
+                let scale =
+                    loss_scale.map_or(String::new(), |scale| format!("; the loss scale is now {scale}"));
                 self.say(&format!(
                     "step {step}: the loss or the gradients were not finite, the step was left out ({in_a_row} in a row){scale}"
                 ));
             }
             Event::Saved { .. } => {}
             Event::StoppedEarly { step } => {
-                self.say(&format!("step {step}: the held-out loss no longer falls, so the run ends"));
+                self.say(&format!(
+                    "step {step}: the held-out loss no longer falls, so the run ends"
+                ));
             }
         }
         if self.stop.load(Ordering::SeqCst) {
@@ -111,8 +114,16 @@ impl Progress {
             self.bar.set_message(line);
         } else if metric.step.is_multiple_of((self.total / LINES).max(1)) || metric.step == self.total {
             let done = metric.step - self.first;
-            let left = self.start.elapsed().mul_f64((self.total - metric.step) as f64 / done.max(1) as f64);
-            eprintln!("step {}/{} {line}, {} left", metric.step, self.total, HumanDuration(left));
+            let left = self
+                .start
+                .elapsed()
+                .mul_f64((self.total - metric.step) as f64 / done.max(1) as f64);
+            eprintln!(
+                "step {}/{} {line}, {} left",
+                metric.step,
+                self.total,
+                HumanDuration(left)
+            );
         }
     }
 
