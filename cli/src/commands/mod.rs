@@ -2,7 +2,9 @@
 
 mod chat;
 mod devices;
+mod fetch;
 mod generate;
+mod inspect;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -11,6 +13,8 @@ use clap::Subcommand;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Devices(devices::Devices),
+    Inspect(inspect::Inspect),
+    Fetch(fetch::Fetch),
     Generate(generate::Generate),
     Chat(chat::Chat),
 }
@@ -20,6 +24,8 @@ impl Command {
     pub fn run(self) -> Result<()> {
         match self {
             Self::Devices(command) => command.run(),
+            Self::Inspect(command) => command.run(),
+            Self::Fetch(command) => command.run(),
             Self::Generate(command) => command.run(),
             Self::Chat(command) => command.run(),
         }
