@@ -104,6 +104,18 @@ macro_rules! on_engines {
                 super::$test(&anylora_engine_burn::Cpu::new(None));
             })*
         }
+        mod wgpu {
+            $(#[test]
+            fn $test() {
+                let options = anylora_engine_wgpu::OpenOptions {
+                    poison: true,
+                    ..Default::default()
+                };
+                let spec = anylora_engine::DeviceSpec::Software;
+                let gpu = pollster::block_on(anylora_engine_wgpu::Wgpu::open(spec, options));
+                super::$test(&gpu.expect("a software adapter: `scripts/setup` installs lavapipe"));
+            })*
+        }
     };
 }
 #[allow(unused_imports, reason = "each test binary uses a part")]

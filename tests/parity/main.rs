@@ -9,3 +9,4 @@ mod forward;
 mod goldens;
 mod greedy;
 mod tape;
+mod training;
