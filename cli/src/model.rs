@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use anylora_checkpoint::{Checkpoint, CheckpointError};
+use anylora_checkpoint::{Adapter, Checkpoint, CheckpointError};
 use anylora_engine::Backend;
 use anylora_generate::GenerateError;
-use anylora_models::{LoadOptions, Loader, Model, ModelError, Quantization};
+use anylora_models::{LoadOptions, Loader, Model, ModelError, Quantization, adapters};
+use anylora_nn::Adapters;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -28,6 +29,9 @@ pub struct ModelArgs {
     /// A model folder, a .gguf file or a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct
     #[arg(long, value_name = "MODEL")]
     pub model: String,
+    /// A LoRA adapter's folder, in PEFT's format
+    #[arg(long, value_name = "FOLDER")]
+    pub adapter: Option<PathBuf>,
     /// Pack linear layers while loading
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub quant: Quant,
@@ -37,6 +41,18 @@ impl ModelArgs {
     /// Opens the checkpoint; weights are mapped, not read.
     pub fn open(&self) -> Result<Checkpoint> {
         open(&self.model)
+    }
+
+    /// Opens the adapter, where one is given; what has no effect in its config is told on stderr.
+    pub fn open_adapter(&self) -> Result<Option<Adapter>> {
+        let Some(path) = &self.adapter else {
+            return Ok(None);
+        };
+        let adapter = Adapter::open(path).map_err(checkpoint_error)?;
+        for warning in &adapter.warnings.0 {
+            anstream::eprintln!("no effect: {warning}");
+        }
+        Ok(Some(adapter))
     }
 
     /// How to load it.
@@ -74,6 +90,14 @@ pub fn load<B: Backend>(backend: &B, checkpoint: &Checkpoint, options: LoadOptio
     model.map_err(model_error)
 }
 
+/// Puts an adapter on the device that its model is on.
+pub fn load_adapter<B: Backend>(model: &Model<B>, adapter: Option<&Adapter>) -> Result<Option<Adapters<B>>> {
+    adapter
+        .map(|adapter| adapters(model.backend(), &model.config, adapter, false))
+        .transpose()
+        .map_err(model_error)
+}
+
 /// A progress bar's look.
 pub fn style(template: &str) -> Result<ProgressStyle> {
     ProgressStyle::with_template(template).context("the progress bar's template is wrong")
@@ -93,7 +117,10 @@ pub fn checkpoint_error(error: CheckpointError) -> anyhow::Error {
 pub fn model_error(error: ModelError) -> anyhow::Error {
     let request = matches!(
         error,
-        ModelError::UnknownFamily { .. } | ModelError::UnsupportedConfig { .. } | ModelError::Targets(_)
+        ModelError::UnknownFamily { .. }
+            | ModelError::UnsupportedConfig { .. }
+            | ModelError::Targets(_)
+            | ModelError::Adapter(_)
     );
     let hint = error.hint();
     match error {

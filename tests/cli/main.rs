@@ -7,6 +7,7 @@
 )]
 
 mod devices;
+mod generate;
 
 use assert_cmd::Command;
 

@@ -1,6 +1,6 @@
 //! A real model: SmolLM2-135M-Instruct on the CPU engine, against transformers (`tests/fixtures/smollm2`).
 //!
-//! `scripts/fetch-smollm2` puts the model where these tests look; they are slow without optimization:
+//! `scripts/fetch-smollm2 smollm2-q4_1` puts the model where these tests look; they are slow without optimization:
 //! `cargo test --release -p anylora-tests --test smollm2 -- --ignored`.
 
 #![allow(
@@ -85,19 +85,19 @@ fn forward_equals(options: LoadOptions, file: &str) {
 }
 
 #[test]
-#[ignore = "needs the model that scripts/fetch-smollm2 gets"]
+#[ignore = "needs the model that scripts/fetch-smollm2 smollm2-q4_1 gets"]
 fn forward_equals_transformers() {
     forward_equals(LoadOptions::default(), "forward_lora_f32_qv.safetensors");
 }
 
 #[test]
-#[ignore = "needs the model that scripts/fetch-smollm2 gets"]
+#[ignore = "needs the model that scripts/fetch-smollm2 smollm2-q4_1 gets"]
 fn nf4_forward_equals_transformers_with_bitsandbytes() {
     forward_equals(nf4(), "forward_qlora_nf4dq_qv.safetensors");
 }
 
 #[test]
-#[ignore = "needs the model that scripts/fetch-smollm2 gets"]
+#[ignore = "needs the model that scripts/fetch-smollm2 smollm2-q4_1 gets"]
 fn it_knows_the_capital_of_france() {
     let checkpoint = checkpoint();
     let prompter = Prompter::new(&checkpoint).unwrap();
@@ -120,13 +120,25 @@ fn it_knows_the_capital_of_france() {
 
 /// Perplexity on the first 2,000 tokens of movie snippets, in rows of 250: f32 and NF4 beside each other.
 #[test]
-#[ignore = "needs the model that scripts/fetch-smollm2 gets"]
+#[ignore = "needs the model that scripts/fetch-smollm2 smollm2-q4_1 gets"]
 fn nf4_perplexity_is_near_that_of_f32() {
     const TIME: usize = 250;
     let checkpoint = checkpoint();
     let prompter = Prompter::new(&checkpoint).unwrap();
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/movie_snippets_test.jsonl");
-    let text = std::fs::read_to_string(examples).unwrap();
+    let file = std::fs::read_to_string(examples).unwrap();
+    let text: Vec<String> = file
+        .lines()
+        .map(|line| {
+            let example: serde_json::Value = serde_json::from_str(line).unwrap();
+            format!(
+                "{}{}",
+                example["prompt"].as_str().unwrap(),
+                example["completion"].as_str().unwrap()
+            )
+        })
+        .collect();
+    let text = text.join("\n\n");
     let mut ids = prompter.tokenizer().encode(&text, false).unwrap();
     ids.truncate(2000);
     assert_eq!(ids.len(), 2000);

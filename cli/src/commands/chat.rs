@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use anyhow::{Context, Result};
-use anylora_checkpoint::Checkpoint;
+use anylora_checkpoint::{Adapter, Checkpoint};
 use anylora_data::Message;
 use anylora_engine::Backend;
 use anylora_engine_wgpu::OpenOptions;
@@ -15,7 +15,7 @@ use clap::Args;
 use crate::engine::{DeviceArgs, Job, with_device};
 use crate::error::Annotate;
 use crate::generation::{GenerationArgs, stream};
-use crate::model::{ModelArgs, generate_error, load};
+use crate::model::{ModelArgs, generate_error, load, load_adapter};
 
 /// Talk to a model.
 ///
@@ -40,6 +40,7 @@ impl Chat {
     /// Loads the model and talks.
     pub fn run(self) -> Result<()> {
         let checkpoint = self.model.open()?;
+        let adapter = self.model.open_adapter()?;
         let prompter = Prompter::new(&checkpoint).map_err(generate_error)?;
         if prompter.template().is_none() {
             let error = generate_error(GenerateError::NoChatTemplate);
@@ -48,6 +49,7 @@ impl Chat {
         let job = Talk {
             command: &self,
             checkpoint: &checkpoint,
+            adapter: adapter.as_ref(),
             prompter: &prompter,
         };
         with_device(self.device.device, OpenOptions::default(), job)
@@ -57,6 +59,7 @@ impl Chat {
 struct Talk<'a> {
     command: &'a Chat,
     checkpoint: &'a Checkpoint,
+    adapter: Option<&'a Adapter>,
     prompter: &'a Prompter,
 }
 
@@ -65,7 +68,8 @@ impl Job for Talk<'_> {
 
     fn run<B: Backend>(self, backend: B) -> Result<()> {
         let model = load(&backend, self.checkpoint, self.command.model.options())?;
-        let mut session = Session::new(&model, None);
+        let adapters = load_adapter(&model, self.adapter)?;
+        let mut session = Session::new(&model, adapters.as_ref());
         let options = self.command.generation.options();
         let interrupt = Interrupt::install()?;
         let system = self.command.system.as_deref();

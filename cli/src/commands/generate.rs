@@ -1,6 +1,7 @@
 //! `anylora generate`: one answer.
 
 use anyhow::Result;
+use anylora_checkpoint::{Adapter, Checkpoint};
 use anylora_data::Message;
 use anylora_engine::Backend;
 use anylora_engine_wgpu::OpenOptions;
@@ -9,7 +10,7 @@ use clap::Args;
 
 use crate::engine::{DeviceArgs, Job, with_device};
 use crate::generation::{GenerationArgs, stream};
-use crate::model::{ModelArgs, generate_error, load};
+use crate::model::{ModelArgs, generate_error, load, load_adapter};
 
 /// Answer a prompt.
 ///
@@ -41,6 +42,7 @@ impl Generate {
     /// Loads the model and answers.
     pub fn run(self) -> Result<()> {
         let checkpoint = self.model.open()?;
+        let adapter = self.model.open_adapter()?;
         let prompter = Prompter::new(&checkpoint).map_err(generate_error)?;
         let prompt = if self.raw {
             prompter.raw(&self.prompt)
@@ -59,6 +61,7 @@ impl Generate {
         let job = Answer {
             command: &self,
             checkpoint: &checkpoint,
+            adapter: adapter.as_ref(),
             prompter: &prompter,
             prompt: &prompt,
         };
@@ -68,7 +71,8 @@ impl Generate {
 
 struct Answer<'a> {
     command: &'a Generate,
-    checkpoint: &'a anylora_checkpoint::Checkpoint,
+    checkpoint: &'a Checkpoint,
+    adapter: Option<&'a Adapter>,
     prompter: &'a Prompter,
     prompt: &'a [u32],
 }
@@ -78,7 +82,8 @@ impl Job for Answer<'_> {
 
     fn run<B: Backend>(self, backend: B) -> Result<()> {
         let model = load(&backend, self.checkpoint, self.command.model.options())?;
-        let mut session = Session::new(&model, None);
+        let adapters = load_adapter(&model, self.adapter)?;
+        let mut session = Session::new(&model, adapters.as_ref());
         let options = self.command.generation.options();
         stream(&mut session, self.prompter, self.prompt, &options, || false)?;
         Ok(())

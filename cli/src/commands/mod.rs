@@ -2,7 +2,11 @@
 
 mod chat;
 mod devices;
+mod export;
+mod fetch;
 mod generate;
+mod inspect;
+mod merge;
 mod train;
 
 use anyhow::Result;
@@ -12,9 +16,13 @@ use clap::Subcommand;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Devices(devices::Devices),
+    Inspect(inspect::Inspect),
+    Fetch(fetch::Fetch),
     Generate(generate::Generate),
     Chat(chat::Chat),
     Train(Box<train::Train>),
+    Merge(merge::Merge),
+    Export(export::Export),
 }
 
 impl Command {
@@ -22,9 +30,13 @@ impl Command {
     pub fn run(self) -> Result<()> {
         match self {
             Self::Devices(command) => command.run(),
+            Self::Inspect(command) => command.run(),
+            Self::Fetch(command) => command.run(),
             Self::Generate(command) => command.run(),
             Self::Chat(command) => command.run(),
             Self::Train(command) => command.run(),
+            Self::Merge(command) => command.run(),
+            Self::Export(command) => command.run(),
         }
     }
 }

@@ -12,6 +12,7 @@ mod error;
 mod layout;
 mod llama;
 mod load;
+pub mod merge;
 mod mistral;
 mod model;
 mod qwen2;

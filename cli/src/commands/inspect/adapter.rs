@@ -72,13 +72,25 @@ impl Report {
         let mut text = String::new();
         let out = &mut text;
         line(out, "adapter", "LoRA");
-        line(out, "base model", self.base_model.as_deref().unwrap_or("not named"));
+        line(
+            out,
+            "base model",
+            self.base_model.as_deref().unwrap_or("not named"),
+        );
         let root = if self.rslora { ", rank-stabilized" } else { "" };
-        let scaling = format!("{}, alpha {}: scaled by {}{root}", self.rank, self.alpha, self.scaling);
+        let scaling = format!(
+            "{}, alpha {}: scaled by {}{root}",
+            self.rank, self.alpha, self.scaling
+        );
         line(out, "rank", &scaling);
         line(out, "dropout", &self.dropout.to_string());
         let targets: Vec<_> = self.targets.iter().map(String::as_str).collect();
-        let value = format!("{} in {} blocks, {} modules", targets.join(", "), self.layers.len(), self.modules);
+        let value = format!(
+            "{} in {} blocks, {} modules",
+            targets.join(", "),
+            self.layers.len(),
+            self.modules
+        );
         line(out, "targets", &value);
         let value = format!("{}, {}", grouped(self.parameters as u64), size(self.bytes));
         line(out, "parameters", &value);

@@ -57,7 +57,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -74,7 +74,12 @@ fn size(bytes: u64) -> String {
 mod tests {
     #[test]
     fn numbers_are_grouped() {
-        let cases = [(0, "0"), (999, "999"), (1000, "1,000"), (134_515_008, "134,515,008")];
+        let cases = [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (134_515_008, "134,515,008"),
+        ];
         for (number, text) in cases {
             assert_eq!(super::grouped(number), text);
         }

@@ -92,7 +92,9 @@ impl Report {
             format.bytes += info.bytes as u64;
         }
         let formats: Vec<_> = formats.into_values().collect();
-        let problem = registry::architecture(config).err().map(|error| error.to_string());
+        let problem = registry::architecture(config)
+            .err()
+            .map(|error| error.to_string());
         Ok(Self {
             kind: "model",
             path: path.display().to_string(),
@@ -127,14 +129,25 @@ impl Report {
         if let Some(problem) = &self.problem {
             line(out, "problem", problem);
         }
-        line(out, "files", &format!("{}, {}", self.file_format, size(self.bytes)));
-        let tied = if self.config.tie_word_embeddings { ", head tied to the embedding" } else { "" };
+        line(
+            out,
+            "files",
+            &format!("{}, {}", self.file_format, size(self.bytes)),
+        );
+        let tied = if self.config.tie_word_embeddings {
+            ", head tied to the embedding"
+        } else {
+            ""
+        };
         line(out, "parameters", &format!("{}{tied}", grouped(self.parameters)));
         for format in &self.formats {
             let value = format!(
-                "{} in {} tensors, {}",
+                "{} in {}, {}",
                 grouped(format.parameters),
-                format.tensors,
+                match format.tensors {
+                    1 => "1 tensor".to_owned(),
+                    count => format!("{count} tensors"),
+                },
                 size(format.bytes)
             );
             line(out, &format!("  {}", format.format), &value);
@@ -153,14 +166,25 @@ impl Report {
         let window = shapes
             .sliding_window
             .map_or(String::new(), |window| format!(", sliding window {window}"));
-        let positions = format!("{}, rope {}{window}", grouped(shapes.max_position_embeddings as u64), shapes.rope);
+        let positions = format!(
+            "{}, rope {}{window}",
+            grouped(shapes.max_position_embeddings as u64),
+            shapes.rope
+        );
         line(out, "positions", &positions);
         match &self.tokenizer {
             None => line(out, "tokenizer", "none"),
             Some(tokenizer) => {
-                let count = format!("{} tokens (embedding rows {})", tokenizer.tokens, shapes.vocab_size);
+                let count = format!(
+                    "{} tokens (embedding rows {})",
+                    tokenizer.tokens, shapes.vocab_size
+                );
                 line(out, "tokenizer", &count);
-                for (name, token) in [("bos", &tokenizer.bos), ("eos", &tokenizer.eos), ("pad", &tokenizer.pad)] {
+                for (name, token) in [
+                    ("bos", &tokenizer.bos),
+                    ("eos", &tokenizer.eos),
+                    ("pad", &tokenizer.pad),
+                ] {
                     if let Some(token) = token {
                         line(out, &format!("  {name}"), &token.to_text());
                     }
@@ -172,7 +196,11 @@ impl Report {
         match &self.chat_template {
             None => line(out, "chat template", "none"),
             Some(template) => {
-                line(out, "chat template", &format!("{} characters (--json shows it)", template.chars().count()));
+                line(
+                    out,
+                    "chat template",
+                    &format!("{} characters (--json shows it)", template.chars().count()),
+                );
             }
         }
         text
