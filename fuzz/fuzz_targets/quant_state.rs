@@ -11,7 +11,12 @@ fuzz_target!(|data: &[u8]| {
     // 4096 weights: packed, absmax, levels, state.
     let sizes = [2048, 64 * 4, LEVELS.len(), data.len()];
     let names = ["w", "w.absmax", "w.quant_map", "w.quant_state.bitsandbytes__nf4"];
-    let shapes = ["[2048,1]".into(), "[64]".into(), "[16]".into(), format!("[{}]", data.len())];
+    let shapes = [
+        "[2048,1]".into(),
+        "[64]".into(),
+        "[16]".into(),
+        format!("[{}]", data.len()),
+    ];
     let mut at = 0;
     let entries: Vec<String> = (0..4)
         .map(|i| {
@@ -23,7 +28,13 @@ fuzz_target!(|data: &[u8]| {
         })
         .collect();
     let header = format!("{{{}}}", entries.join(","));
-    let parts = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0x37; 2048 + 256], LEVELS, data];
+    let parts = [
+        &(header.len() as u64).to_le_bytes()[..],
+        header.as_bytes(),
+        &[0x37; 2048 + 256],
+        LEVELS,
+        data,
+    ];
     let files = Files::from([
         ("config.json".to_string(), CONFIG.to_vec().into()),
         ("model.safetensors".to_string(), parts.concat().into()),
