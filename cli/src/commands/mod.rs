@@ -1,5 +1,6 @@
 //! One file a command: its arguments (whose docs are its `--help`), and what it prints.
 
+mod check_data;
 mod devices;
 
 use anyhow::Result;
@@ -8,6 +9,7 @@ use clap::Subcommand;
 /// What `anylora` does.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    CheckData(check_data::CheckData),
     Devices(devices::Devices),
 }
 
@@ -15,6 +17,7 @@ impl Command {
     /// Does it.
     pub fn run(self) -> Result<()> {
         match self {
+            Self::CheckData(command) => command.run(),
             Self::Devices(command) => command.run(),
         }
     }
