@@ -29,8 +29,13 @@ pub struct Goldens {
 }
 
 impl Goldens {
+    /// A file of a tiny model's reference.
     pub fn open(model: &str, file: &str) -> Self {
-        let bytes = std::fs::read(folder(model).join("reference").join(file)).unwrap();
+        Self::read(&folder(model).join("reference").join(file))
+    }
+
+    pub fn read(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
         let mut goldens = Self {
             floats: HashMap::new(),
@@ -113,4 +118,5 @@ macro_rules! on_engines {
         }
     };
 }
+#[allow(unused_imports, reason = "each test binary uses a part")]
 pub(crate) use on_engines;

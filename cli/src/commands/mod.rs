@@ -1,7 +1,11 @@
 //! One file a command: its arguments (whose docs are its `--help`), and what it prints.
 
+mod chat;
 mod check_data;
 mod devices;
+mod fetch;
+mod generate;
+mod inspect;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -9,16 +13,24 @@ use clap::Subcommand;
 /// What `anylora` does.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    CheckData(check_data::CheckData),
     Devices(devices::Devices),
+    Inspect(inspect::Inspect),
+    Fetch(fetch::Fetch),
+    CheckData(check_data::CheckData),
+    Generate(generate::Generate),
+    Chat(chat::Chat),
 }
 
 impl Command {
     /// Does it.
     pub fn run(self) -> Result<()> {
         match self {
-            Self::CheckData(command) => command.run(),
             Self::Devices(command) => command.run(),
+            Self::Inspect(command) => command.run(),
+            Self::Fetch(command) => command.run(),
+            Self::CheckData(command) => command.run(),
+            Self::Generate(command) => command.run(),
+            Self::Chat(command) => command.run(),
         }
     }
 }

@@ -3,8 +3,10 @@
 //! - [`registry`]: which families there are; [`Architecture`]: what tells them apart.
 //! - [`Loader`]: makes a [`Model`] out of tensors that arrive one at a time, quantizing linear layers on the way.
 //! - [`Model`]: embedding, blocks from a [`anylora_nn::BlockSource`], final norm and head.
+//! - [`adapters`]: a PEFT adapter's matrices on the device.
 //! - [`Targets`]: which linear layers an adapter goes on.
 
+mod adapter;
 mod architecture;
 mod error;
 mod layout;
@@ -18,6 +20,7 @@ pub mod registry;
 mod store;
 mod targets;
 
+pub use adapter::adapters;
 pub use architecture::Architecture;
 pub use error::{ModelError, Result, TensorProblem};
 pub use layout::{Role, TensorSpec, layout};

@@ -2,20 +2,18 @@
 
 mod text;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
-use anylora_checkpoint::Checkpoint;
 use anylora_data::{
-    ChatTemplate, DataError, Dataset, EncodeOptions, Encoder, Format, Piece, Problem, Report, Tokenizer,
-    TokenizerConfig, TrainOn, UnknownFormatName,
+    DataError, Dataset, EncodeOptions, Encoder, Format, Piece, Problem, Report, TrainOn, UnknownFormatName,
 };
+use anylora_generate::Prompter;
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
-use crate::error::Annotate;
-use crate::output;
+use crate::{error, model, output};
 
 /// Show what a data file would train, and what is wrong with it.
 ///
@@ -37,9 +35,9 @@ pub struct CheckData {
     /// The data file
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The model that would be trained: a folder or a .gguf file
+    /// The model that would be trained: a folder, a .gguf file or a hub id
     #[arg(long, value_name = "MODEL")]
-    model: PathBuf,
+    model: String,
     /// The records' format, if their keys don't tell
     #[arg(long, value_name = "FORMAT")]
     format: Option<FormatName>,
@@ -102,7 +100,7 @@ impl CheckData {
         let encoder = self.encoder()?;
         let dataset = Dataset::open(&self.file, self.format.map(|name| name.0)).map_err(data_error)?;
         let bar = ProgressBar::new(dataset.len() as u64)
-            .with_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} records")?);
+            .with_style(model::style("{wide_bar} {pos}/{len} records")?);
         let report = anylora_data::check(&dataset, &encoder, |done| bar.set_position(done as u64));
         bar.finish_and_clear();
         let examples = shown(&dataset, &encoder, self.show);
@@ -124,35 +122,8 @@ impl CheckData {
     }
 
     fn encoder(&self) -> Result<Encoder> {
-        let checkpoint = open(&self.model)?;
-        let Some(json) = checkpoint.tokenizer_json() else {
-            return Err(anyhow::anyhow!(
-                "{}: expected a tokenizer.json, found none",
-                self.model.display()
-            ))
-            .hint("fetch the model again with all of its files")
-            .or_request();
-        };
-        let stored = checkpoint.tokenizer_config();
-        let config = TokenizerConfig {
-            bos_token: stored.bos_token.clone(),
-            eos_token: stored.eos_token.clone(),
-            pad_token: stored.pad_token.clone(),
-            unk_token: stored.unk_token.clone(),
-            chat_template: checkpoint.chat_template(),
-        };
-        let tokenizer = Tokenizer::from_json(&json, config.clone()).map_err(|error| {
-            let hint = error.hint();
-            hinted(error.into(), hint)
-        })?;
-        let template = config
-            .chat_template
-            .as_ref()
-            .map(|source| ChatTemplate::new(source, &config));
-        let template = template.transpose().map_err(|error| {
-            let hint = error.hint();
-            hinted(error.into(), hint)
-        })?;
+        let checkpoint = model::open(&self.model)?;
+        let prompter = Prompter::new(&checkpoint).map_err(model::generate_error)?;
         let train_on = match self.train_on {
             On::Completion => TrainOn::Completion,
             On::All => TrainOn::All,
@@ -161,34 +132,19 @@ impl CheckData {
             train_on,
             max_length: Some(self.max_length),
         };
-        Ok(Encoder::new(tokenizer, template, options)?)
+        Ok(Encoder::new(
+            prompter.tokenizer().clone(),
+            prompter.template().cloned(),
+            options,
+        )?)
     }
-}
-
-fn open(model: &Path) -> Result<Checkpoint> {
-    Checkpoint::open(model).map_err(|error| {
-        let hint = error.hint();
-        hinted(error.into(), hint)
-    })
-}
-
-fn hinted(error: anyhow::Error, hint: Option<String>) -> anyhow::Error {
-    let error: Result<()> = Err(error);
-    let error = match hint {
-        Some(hint) => error.hint(hint),
-        None => error,
-    };
-    error.err().unwrap_or_else(|| anyhow::anyhow!("no error"))
 }
 
 /// A file that can't be opened is a wrong request; one that can't be trained on is what this command looks for.
 fn data_error(error: DataError) -> anyhow::Error {
     let request = matches!(error.problem, Problem::Read(_));
     let hint = error.hint();
-    let error = hinted(error.into(), hint);
-    let result: Result<()> = Err(error);
-    let result = if request { result.or_request() } else { result };
-    result.err().unwrap_or_else(|| anyhow::anyhow!("no error"))
+    error::note(error.into(), request, hint)
 }
 
 /// The first examples that can be encoded.

@@ -12,14 +12,18 @@ mod reader;
 mod sentencepiece;
 mod tensors;
 mod tokenizer;
+mod writer;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use self::config::Present;
 use self::metadata::Metadata;
+pub(crate) use self::names::to_gguf;
+pub(crate) use self::permute::apply as permute;
 use self::reader::Reader;
 use self::tensors::GgufTensor;
+pub(crate) use self::writer::{MetaValue, TensorData, write};
 use crate::{
     CheckpointError, FileBytes, FloatType, GenerationConfig, ModelConfig, Problem, Problems, Result,
     StoredTensor, TensorFormat, TensorInfo, TokenizerConfig, Values,
@@ -223,4 +227,33 @@ fn check_rows(file: &str, config: &ModelConfig, tensors: &BTreeMap<String, GgufT
         }
     }
     problems.into_result()
+}
+
+/// Tensors of a test: shape and values.
+#[cfg(test)]
+type F32Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// Texts and f32 numbers of the metadata, and the f32 tensors, of any GGUF file.
+#[cfg(test)]
+pub(crate) fn contents(bytes: &[u8], keys: &[&str]) -> (Vec<String>, F32Tensors) {
+    let mut reader = Reader {
+        file: "test.gguf",
+        bytes,
+        at: 0,
+    };
+    let (tensor_count, metadata_count) = read_header(&mut reader).unwrap();
+    let metadata = Metadata::read(&mut reader, metadata_count).unwrap();
+    let mut view = metadata.view("test.gguf", bytes);
+    let mut text = |key: &str| match view.text(key) {
+        Some(text) => text.to_string(),
+        None => view.float(key).unwrap().to_string(),
+    };
+    let values = keys.iter().map(|key| text(key)).collect();
+    let tensors = tensors::read(&mut reader, tensor_count, 32).unwrap();
+    let tensors = tensors.into_iter().map(|(name, tensor)| {
+        let mut values = vec![0.0; tensor.range.len() / 4];
+        FloatType::F32.decode(&bytes[tensor.range], &mut values);
+        (name, (tensor.shape, values))
+    });
+    (values, tensors.collect())
 }
