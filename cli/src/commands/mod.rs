@@ -1,6 +1,7 @@
 //! One file a command: its arguments (whose docs are its `--help`), and what it prints.
 
 mod chat;
+mod check_data;
 mod devices;
 mod export;
 mod fetch;
@@ -18,6 +19,7 @@ pub enum Command {
     Devices(devices::Devices),
     Inspect(inspect::Inspect),
     Fetch(fetch::Fetch),
+    CheckData(check_data::CheckData),
     Generate(generate::Generate),
     Chat(chat::Chat),
     Train(Box<train::Train>),
@@ -32,6 +34,7 @@ impl Command {
             Self::Devices(command) => command.run(),
             Self::Inspect(command) => command.run(),
             Self::Fetch(command) => command.run(),
+            Self::CheckData(command) => command.run(),
             Self::Generate(command) => command.run(),
             Self::Chat(command) => command.run(),
             Self::Train(command) => command.run(),

@@ -8,6 +8,7 @@ mod config_file;
 mod error;
 mod events;
 mod initial;
+pub mod metrics;
 mod parameters;
 mod pass;
 pub mod plan;

@@ -6,33 +6,25 @@
     reason = "a test fails by panicking"
 )]
 
-use std::{collections::BTreeMap, sync::LazyLock};
+mod others;
+mod properties;
+
+use std::collections::BTreeMap;
 
 use anylora_data::{
     ChatTemplate, EncodeError, EncodeOptions, Encoded, Encoder, Example, IGNORED, Message, Tokenizer,
     TokenizerConfig, TrainOn,
 };
-use proptest::prelude::*;
 
-const TOKENIZER: &[u8] = include_bytes!("fixtures/masks/tokenizer.json");
+const TOKENIZER: &[u8] = include_bytes!("../fixtures/masks/tokenizer.json");
 
-/// Opened once; each test gives the special tokens their roles.
-static PLAIN: LazyLock<Encoder> = LazyLock::new(|| plain_encoder(Some("<s>"), EncodeOptions::default()));
-
-static CHAT: LazyLock<Vec<(&str, Encoder)>> = LazyLock::new(|| {
-    let templates = [LLAMA_3, QWEN_2_5, SMOLLM2, MISTRAL, LLAMA_3_GENERATION];
-    templates
-        .map(|template| (template, encoder(template, EncodeOptions::default())))
-        .to_vec()
-});
-
-const LLAMA_3: &str = include_str!("fixtures/templates/llama-3.jinja");
-const LLAMA_3_GENERATION: &str = include_str!("fixtures/templates/llama-3-generation.jinja");
-const QWEN_2_5: &str = include_str!("fixtures/templates/qwen-2.5.jinja");
-const QWEN_2_5_GENERATION: &str = include_str!("fixtures/templates/qwen-2.5-generation.jinja");
-const QWEN_3: &str = include_str!("fixtures/templates/qwen-3.jinja");
-const MISTRAL: &str = include_str!("fixtures/templates/mistral-nemo.jinja");
-const SMOLLM2: &str = include_str!("fixtures/templates/smollm2.jinja");
+const LLAMA_3: &str = include_str!("../fixtures/templates/llama-3.jinja");
+const LLAMA_3_GENERATION: &str = include_str!("../fixtures/templates/llama-3-generation.jinja");
+const QWEN_2_5: &str = include_str!("../fixtures/templates/qwen-2.5.jinja");
+const QWEN_2_5_GENERATION: &str = include_str!("../fixtures/templates/qwen-2.5-generation.jinja");
+const QWEN_3: &str = include_str!("../fixtures/templates/qwen-3.jinja");
+const MISTRAL: &str = include_str!("../fixtures/templates/mistral-nemo.jinja");
+const SMOLLM2: &str = include_str!("../fixtures/templates/smollm2.jinja");
 
 fn config(bos: Option<&str>, eos: &str) -> TokenizerConfig {
     TokenizerConfig {
@@ -119,7 +111,7 @@ struct MaskCase {
 
 #[test]
 fn generation_blocks_give_the_masks_of_transformers() {
-    let cases: Vec<MaskCase> = serde_json::from_str(include_str!("fixtures/masks/masks.json")).unwrap();
+    let cases: Vec<MaskCase> = serde_json::from_str(include_str!("../fixtures/masks/masks.json")).unwrap();
     assert_eq!(cases.len(), 12);
     for case in cases {
         let template = if case.template.starts_with("llama") {
@@ -281,92 +273,6 @@ fn a_template_without_an_end_of_turn_is_given_eos() {
 }
 
 #[test]
-fn completions_are_trained_with_eos() {
-    let encoder = plain_encoder(None, EncodeOptions::default());
-    let encoded = encoder.encode(&completion("Sentiment:", " good")).unwrap();
-    assert_eq!(trained(&encoder, &encoded), [" good</s>"]);
-    assert!(encoded.end_trained);
-    assert_eq!(encoded.straddling, 0);
-    let encoded = encoder.encode(&Example::Text("Some text".to_owned())).unwrap();
-    assert_eq!(trained(&encoder, &encoded), ["Some text</s>"]);
-    let encoded = encoder.encode(&completion("Sentiment:", "")).unwrap();
-    assert_eq!(encoded.trained_tokens(), 0);
-    let encoded = encoder.encode(&completion("Sentiment: ", "the one")).unwrap();
-    assert_eq!(
-        (trained(&encoder, &encoded), encoded.straddling),
-        (vec![" the one</s>".to_owned()], 1)
-    );
-}
-
-#[test]
-fn bos_comes_once() {
-    let encoder = plain_encoder(Some("<s>"), EncodeOptions::default());
-    let bos = encoder.tokenizer().bos_id().unwrap();
-    let once = encoder.encode(&completion("a", " b")).unwrap();
-    assert_eq!(
-        (once.input_ids[0], once.labels[0], once.doubled_bos),
-        (bos, IGNORED, false)
-    );
-    let twice = encoder.encode(&completion("<s>a", " b")).unwrap();
-    assert!(twice.doubled_bos);
-    assert_eq!((&twice.input_ids, &twice.labels), (&once.input_ids, &once.labels));
-    let given = Example::Tokens {
-        input_ids: vec![bos, bos, 3],
-        labels: None,
-    };
-    let given = encoder.encode(&given).unwrap();
-    assert!(given.doubled_bos);
-    assert_eq!(given.input_ids, [bos, bos, 3]);
-}
-
-#[test]
-fn long_examples_lose_their_end() {
-    let whole = plain_encoder(None, EncodeOptions::default())
-        .encode(&completion("abc", " def"))
-        .unwrap();
-    for max_length in 1..=whole.input_ids.len() {
-        let options = EncodeOptions {
-            max_length: Some(max_length),
-            ..EncodeOptions::default()
-        };
-        let cut = plain_encoder(None, options)
-            .encode(&completion("abc", " def"))
-            .unwrap();
-        assert_eq!(cut.input_ids, whole.input_ids[..max_length]);
-        assert_eq!(cut.labels, whole.labels[..max_length]);
-        assert_eq!(cut.truncated, whole.input_ids.len() - max_length);
-        assert_eq!(cut.end_trained, cut.truncated == 0);
-    }
-}
-
-#[test]
-fn an_instruction_becomes_a_conversation_or_alpacas_prompt() {
-    let instruction = |input: &str| Example::Instruction {
-        system: None,
-        instruction: "Add".to_owned(),
-        input: input.to_owned(),
-        output: "2".to_owned(),
-    };
-    let chat = encoder(QWEN_2_5, EncodeOptions::default());
-    let question = conversation(&[("user", "Add\n\n1 1"), ("assistant", "2")]);
-    assert_eq!(
-        chat.encode(&instruction("1 1")).unwrap(),
-        chat.encode(&question).unwrap()
-    );
-    let plain = plain_encoder(None, EncodeOptions::default());
-    let prompt = "Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.\n\n### Instruction:\nAdd\n\n### Input:\n1 1\n\n### Response:\n";
-    assert_eq!(
-        plain.encode(&instruction("1 1")).unwrap(),
-        plain.encode(&completion(prompt, "2")).unwrap()
-    );
-    let prompt = "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\nAdd\n\n### Response:\n";
-    assert_eq!(
-        plain.encode(&instruction("")).unwrap(),
-        plain.encode(&completion(prompt, "2")).unwrap()
-    );
-}
-
-#[test]
 fn what_cannot_be_encoded_is_an_error() {
     let plain = plain_encoder(None, EncodeOptions::default());
     let error = plain
@@ -386,62 +292,4 @@ fn what_cannot_be_encoded_is_an_error() {
         .encode(&conversation(&[("user", "a"), ("user", "b")]))
         .unwrap_err();
     assert!(error.to_string().contains("must alternate"), "{error}");
-}
-
-fn text() -> impl Strategy<Value = String> {
-    prop_oneof!["[\\PC\n]{0,12}", "[a-z ]{0,24}"]
-}
-
-proptest! {
-    /// The trained tokens are what the assistant says and the end of its turn, exactly.
-    #[test]
-    fn the_assistants_text_is_trained_and_nothing_else(
-        system in prop::option::of(text()),
-        turns in prop::collection::vec((text(), text()), 1..4),
-        asked_again in prop::option::of(text()),
-    ) {
-        for (template, encoder) in CHAT.iter() {
-            let mut messages: Vec<Message> = system.iter().map(|text| Message::new("system", text)).collect();
-            for (question, answer) in &turns {
-                messages.push(Message::new("user", question));
-                messages.push(Message::new("assistant", answer));
-            }
-            messages.extend(asked_again.iter().map(|text| Message::new("user", text)));
-            let encoded = encoder.encode(&Example::Conversation { messages, trained_from: 0 }).unwrap();
-            prop_assert_eq!(encoded.lost_turns, 0);
-            prop_assert_eq!(encoded.labels.len(), encoded.input_ids.len());
-            for (id, label) in encoded.input_ids.iter().zip(&encoded.labels) {
-                prop_assert!(*label == IGNORED || label.cast_unsigned() == *id);
-            }
-            let (trims, end) = match *template {
-                LLAMA_3 | LLAMA_3_GENERATION => (true, "<|eot_id|>"),
-                MISTRAL => (false, "</s>"),
-                _ => (false, "<|im_end|>"),
-            };
-            let expected = turns.iter().map(|(_, answer)| format!("{}{end}", if trims { answer.trim() } else { answer }));
-            let found = trained(encoder, &encoded);
-            prop_assert_eq!(found.len(), turns.len());
-            let mut straddling = 0;
-            for (found, expected) in found.into_iter().zip(expected) {
-                prop_assert!(found.ends_with(&expected), "{:?} {:?}", found, expected);
-                straddling += usize::from(found != expected);
-            }
-            prop_assert_eq!(straddling, encoded.straddling);
-            prop_assert!(encoded.end_trained);
-        }
-    }
-
-    /// A completion's tokens are trained, its prompt's are not.
-    #[test]
-    fn the_completion_is_trained_and_nothing_else(prompt in text(), answer in "[\\PC\n]{1,12}") {
-        let encoder = &*PLAIN;
-        let encoded = encoder.encode(&completion(&prompt, &answer)).unwrap();
-        let found = trained(encoder, &encoded);
-        prop_assert_eq!(found.len(), 1);
-        let expected = format!("{answer}</s>");
-        prop_assert!(found[0].ends_with(&expected));
-        prop_assert_eq!(found[0] == expected, encoded.straddling == 0);
-        let whole = encoder.tokenizer().decode(&encoded.input_ids, false).unwrap();
-        prop_assert_eq!(whole, format!("<s>{prompt}{answer}</s>"));
-    }
 }
