@@ -6,9 +6,7 @@ use anylora_engine::{
     AdamW, Backend, DType, Dropout, Lora, Mask, MemoryKind, Result, Tape, Tensor, Var, Weight, ops,
 };
 use anylora_quant::{BlockSize, Codebook, quantize};
-use anylora_tests::{
-    Scope, Tolerance, activations, close, cpu, encode, lowest_and_highest, read, uniform, uniform_integers,
-};
+use anylora_tests::{Scope, Tolerance, close, cpu, each_activation, encode, read, uniform, uniform_integers};
 
 const BATCH: usize = 2;
 const TIME: usize = 19;
@@ -296,20 +294,18 @@ fn rotations<B: Backend>(device: &B) -> Result<Tensor<B>> {
 fn a_step_is_that_of_the_cpu_engine() {
     let expected = Block::new(&cpu(), DType::F32).unwrap();
     let expected_step = expected.step().unwrap();
-    for gpu in lowest_and_highest() {
-        for act in activations(gpu) {
-            let _scope = Scope::new(gpu, act);
-            let block = Block::new(gpu, act).unwrap();
-            let step = block.step().unwrap();
-            // About as many activations lie between a gradient and the loss; the products' lengths add up.
-            let tolerance = Tolerance::of(act).roundings(4).terms(20 * HIDDEN);
-            close("loss", &step.loss, &read(&expected_step.loss), tolerance);
-            close("dx", &step.dx, &read(&expected_step.dx), tolerance);
-            let squares = read(&expected_step.square_of_norm);
-            close("norm", &step.square_of_norm, &squares, tolerance);
-            for (i, (grad, expected)) in block.gradients().zip(expected.gradients()).enumerate() {
-                close(&format!("gradient {i}"), grad, &read(expected), tolerance);
-            }
+    for (gpu, act) in each_activation() {
+        let _scope = Scope::new(gpu, act);
+        let block = Block::new(gpu, act).unwrap();
+        let step = block.step().unwrap();
+        // About as many activations lie between a gradient and the loss; the products' lengths add up.
+        let tolerance = Tolerance::of(act).roundings(4).terms(20 * HIDDEN);
+        close("loss", &step.loss, &read(&expected_step.loss), tolerance);
+        close("dx", &step.dx, &read(&expected_step.dx), tolerance);
+        let squares = read(&expected_step.square_of_norm);
+        close("norm", &step.square_of_norm, &squares, tolerance);
+        for (i, (grad, expected)) in block.gradients().zip(expected.gradients()).enumerate() {
+            close(&format!("gradient {i}"), grad, &read(expected), tolerance);
         }
     }
 }

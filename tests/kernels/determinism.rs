@@ -1,9 +1,9 @@
-//! Every operation twice, on the CPU engine and on the lowest and the highest tier: the same bits. Shapes take several workgroups, and odd ones.
+//! Every operation twice, on every engine: the same bits. Shapes take several workgroups, and odd ones.
 
 use anylora_engine::ops::{self, AttentionInput, LoraMatrices};
 use anylora_engine::{AdamW, Backend, DType, Dropout, Mask, Result, Tensor, Weight};
 use anylora_quant::{BlockSize, Codebook, quantize};
-use anylora_tests::{Indices, Operand, Scope, activations, cpu, lowest_and_highest, same_bits, uniform};
+use anylora_tests::{Indices, Operand, on_each_activation, same_bits, uniform};
 
 use crate::block::Block;
 
@@ -171,37 +171,24 @@ fn twice<B: Backend>(device: &B, act: DType, run: fn(&B, DType) -> Result<Vec<Na
     }
 }
 
-/// A macro, for `run` is generic over the backend.
-macro_rules! twice_everywhere {
-    ($run:ident) => {{
-        twice(&cpu(), DType::F32, $run);
-        for gpu in lowest_and_highest() {
-            for act in activations(gpu) {
-                let _scope = Scope::new(gpu, act);
-                twice(gpu, act, $run);
-            }
-        }
-    }};
-}
-
 #[test]
 fn operations_without_a_product() {
-    twice_everywhere!(pointwise);
+    on_each_activation!(|device, act| twice(device, act, pointwise));
 }
 
 #[test]
 fn products_with_frozen_and_trained_matrices() {
-    twice_everywhere!(products);
+    on_each_activation!(|device, act| twice(device, act, products));
 }
 
 #[test]
 fn attention_and_its_cache() {
-    twice_everywhere!(attention);
+    on_each_activation!(|device, act| twice(device, act, attention));
 }
 
 #[test]
 fn the_optimizer() {
-    twice_everywhere!(optimizer);
+    on_each_activation!(|device, act| twice(device, act, optimizer));
 }
 
 fn steps<B: Backend>(device: &B, act: DType) {
@@ -218,9 +205,5 @@ fn steps<B: Backend>(device: &B, act: DType) {
 
 #[test]
 fn two_steps_of_a_block() {
-    steps(&cpu(), DType::F32);
-    let [_, gpu] = lowest_and_highest();
-    for act in activations(gpu) {
-        steps(gpu, act);
-    }
+    on_each_activation!(|device, act| steps(device, act));
 }

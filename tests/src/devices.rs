@@ -47,18 +47,6 @@ pub fn gpus() -> &'static [Wgpu] {
     &GPUS
 }
 
-/// Of [`gpus`], the one with the lowest tier and the one with the highest: for what takes long and whose parts have
-/// tests on all of them.
-///
-/// # Panics
-/// Where the adapter has one tier only.
-pub fn lowest_and_highest() -> [&'static Wgpu; 2] {
-    let [lowest, .., highest, _] = gpus() else {
-        panic!("the adapter has one tier only")
-    };
-    [lowest, highest]
-}
-
 /// The software adapter with all it has, poisoned memory, and kernels compiled with bounds, loop and division checks.
 pub fn checked() -> Wgpu {
     wgpu_with(|options| options.checked = true)
