@@ -1,0 +1,24 @@
+//! Every operation on every tier of the software device, against the reference. Needs a software adapter:
+//! `scripts/setup` installs lavapipe.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod adamw;
+mod attention;
+mod attention_decode;
+mod cache_append;
+mod cross_entropy;
+mod elementwise;
+mod embedding;
+mod head_loss;
+mod linear;
+mod lora;
+mod lora_linear;
+mod reduce;
+mod rms_norm;
+mod rope;
+mod swiglu;

@@ -1,0 +1,172 @@
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use anylora_engine::{Backend, DType, DeviceSpec, Tier};
+use anylora_engine_burn::Cpu;
+use anylora_engine_wgpu::{OpenOptions, Wgpu};
+
+/// Opens the software adapter.
+///
+/// # Panics
+/// Where there is none: such a machine can't say that the kernels work.
+#[track_caller]
+pub fn open(options: OpenOptions) -> Wgpu {
+    pollster::block_on(Wgpu::open(DeviceSpec::Software, options))
+        .expect("a software adapter (`scripts/setup` installs lavapipe)")
+}
+
+/// The software adapter with all it has and poisoned memory, changed by `change`.
+pub fn wgpu_with(change: impl FnOnce(&mut OpenOptions)) -> Wgpu {
+    let mut options = OpenOptions {
+        poison: true,
+        ..OpenOptions::default()
+    };
+    change(&mut options);
+    open(options)
+}
+
+/// The software adapter at every tier that it has (baseline; f16; subgroups; both) with poisoned memory, and once
+/// more with bounds checks. Opened once in a process.
+pub fn gpus() -> &'static [Wgpu] {
+    static GPUS: LazyLock<Vec<Wgpu>> = LazyLock::new(|| {
+        let full = wgpu_with(|_| {});
+        let mut gpus = Vec::new();
+        for (f16, subgroups) in [(false, false), (true, false), (false, true)] {
+            let tier = Tier {
+                f16,
+                subgroups,
+                cooperative_matrix: false,
+            };
+            if tier != full.caps().tier && tier.intersection(full.caps().tier) == tier {
+                gpus.push(wgpu_with(|options| options.tier = Some(tier)));
+            }
+        }
+        gpus.push(full);
+        gpus.push(checked());
+        gpus
+    });
+    &GPUS
+}
+
+/// The software adapter with all it has, poisoned memory, and kernels compiled with bounds, loop and division checks.
+pub fn checked() -> Wgpu {
+    wgpu_with(|options| options.checked = true)
+}
+
+/// The software adapter with at most `max_binding_bytes` in one binding, so that small tensors are split. Opened
+/// once a limit in a process.
+pub fn low_binding(max_binding_bytes: u64) -> Wgpu {
+    static OPENED: Mutex<Vec<(u64, Wgpu)>> = Mutex::new(Vec::new());
+    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, gpu)) = opened.iter().find(|(limit, _)| *limit == max_binding_bytes) {
+        return gpu.clone();
+    }
+    let gpu = wgpu_with(|options| options.max_binding_bytes = Some(max_binding_bytes));
+    opened.push((max_binding_bytes, gpu.clone()));
+    gpu
+}
+
+/// The CPU engine.
+pub fn cpu() -> Cpu {
+    Cpu::new(None)
+}
+
+/// The types in which a device stores activations.
+pub fn activations<B: Backend>(device: &B) -> Vec<DType> {
+    let mut dtypes = vec![DType::F32, DType::F16];
+    dtypes.retain(|&dtype| device.caps().has_activation(dtype));
+    dtypes
+}
+
+/// Says on which device a test failed: a panic's own text names the values.
+pub struct Scope(String);
+
+impl Scope {
+    /// From here on, a panic is on this device.
+    pub fn new<B: Backend>(device: &B, act: DType) -> Self {
+        Self(format!(
+            "{} {}, {act} activations",
+            device.info().engine,
+            device.caps().tier
+        ))
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("on {}", self.0);
+        }
+    }
+}
+
+/// `on_every_device!(|device, act| test(device, act))`: on the CPU engine and on every one of [`gpus`], in every
+/// activation type that each has. `test` is generic over the backend.
+#[macro_export]
+macro_rules! on_every_device {
+    (|$device:ident, $act:ident| $test:expr) => {{
+        {
+            let $device = &$crate::cpu();
+            for $act in $crate::activations($device) {
+                let _scope = $crate::Scope::new($device, $act);
+                $test;
+            }
+        }
+        $crate::on_every_gpu!(|$device, $act| $test);
+    }};
+}
+
+/// As [`on_every_device!`], without the CPU engine.
+#[macro_export]
+macro_rules! on_every_gpu {
+    (|$device:ident, $act:ident| $test:expr) => {{
+        for $device in $crate::gpus() {
+            for $act in $crate::activations($device) {
+                let _scope = $crate::Scope::new($device, $act);
+                $test;
+            }
+        }
+    }};
+}
+
+/// As [`on_every_device!`], on the fewest devices that compile every variant of a kernel that has none for subgroups:
+/// the CPU engine, the baseline device with f32, and the device with all features with f16, where it has that.
+#[macro_export]
+macro_rules! on_each_activation {
+    (|$device:ident, $act:ident| $test:expr) => {{
+        {
+            let ($device, $act) = (&$crate::cpu(), anylora_engine::DType::F32);
+            let _scope = $crate::Scope::new($device, $act);
+            $test;
+        }
+        for ($device, $act) in $crate::each_activation() {
+            let _scope = $crate::Scope::new($device, $act);
+            $test;
+        }
+    }};
+}
+
+/// The devices of [`on_each_activation!`], without the CPU engine.
+pub fn each_activation() -> Vec<(&'static Wgpu, DType)> {
+    let gpus = gpus();
+    // The last one is the device with all features once more, checked.
+    let mut devices = vec![(&gpus[0], DType::F32), (&gpus[gpus.len() - 2], DType::F16)];
+    devices.retain(|(gpu, act)| gpu.caps().has_activation(*act));
+    devices
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_tier_is_there_once_and_the_last_is_checked() {
+        let tiers: Vec<String> = gpus().iter().map(|gpu| gpu.caps().tier.to_string()).collect();
+        let (checked, tiers) = tiers.split_last().expect("a device");
+        assert_eq!(tiers[0], "baseline");
+        assert_eq!(&tiers[tiers.len() - 1], checked);
+        let mut distinct = tiers.to_vec();
+        distinct.dedup();
+        assert_eq!(distinct, tiers);
+        println!("{tiers:?}");
+    }
+}
