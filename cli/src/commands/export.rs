@@ -57,7 +57,9 @@ impl Export {
             Dtype::F16 => FloatType::F16,
             Dtype::Bf16 => FloatType::BF16,
         };
-        let bytes = adapter.to_gguf(checkpoint.config(), dtype).map_err(checkpoint_error)?;
+        let bytes = adapter
+            .to_gguf(checkpoint.config(), dtype)
+            .map_err(checkpoint_error)?;
         if self.gguf.is_dir() {
             bail!("{} is a folder", self.gguf.display());
         }

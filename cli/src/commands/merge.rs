@@ -1,6 +1,6 @@
 //! `anylora merge`: base model and adapter become one model.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use anylora_checkpoint::{Adapter, Checkpoint, FloatType, ModelWriter};
@@ -14,7 +14,8 @@ use indicatif::ProgressBar;
 use pollster::block_on;
 
 use crate::engine::{DeviceArgs, Job, with_device};
-use crate::model::{self, checkpoint_error, generate_error, model_error, style};
+use crate::error::{Annotate, request};
+use crate::model::{self, checkpoint_error, generate_error, load_adapter, model_error, style};
 use crate::output;
 
 /// What both models are asked.
@@ -36,9 +37,6 @@ const SHARD_BYTES: usize = 5_000_000_000;
 pub struct Merge {
     #[command(flatten)]
     model: model::ModelArgs,
-    /// An adapter's folder, in PEFT's format
-    #[arg(long, value_name = "DIR")]
-    adapter: PathBuf,
     /// The folder to write
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -61,10 +59,10 @@ impl Merge {
     /// Merges, then compares.
     pub fn run(self) -> Result<()> {
         let checkpoint = self.model.open()?;
-        let adapter = Adapter::open(&self.adapter).map_err(checkpoint_error)?;
-        for warning in &adapter.warnings.0 {
-            eprintln!("warning: {warning}");
-        }
+        let adapter = self.model.open_adapter()?;
+        let adapter = adapter
+            .ok_or_else(|| request("no adapter was given"))
+            .hint("--adapter RUN/adapter")?;
         let dtype = match self.dtype {
             Dtype::F32 => FloatType::F32,
             Dtype::F16 => FloatType::F16,
@@ -134,8 +132,8 @@ impl Job for Probe<'_> {
 }
 
 fn logits<B: Backend>(model: &Model<B>, ids: &[u32], adapter: Option<&Adapter>) -> Result<Vec<f32>> {
-    let adapters = match adapter {
-        Some(adapter) => Some(model.adapters(adapter).map_err(model_error)?),
+    let adapters = load_adapter(model, adapter)?;
+Some(adapter) => Some(adapters(model.backend(), &model.config, adapter, false).map_err(model_error)?),
         None => None,
     };
     let context = model.context([1, ids.len()], None, None).map_err(model_error)?;
@@ -147,7 +145,12 @@ fn logits<B: Backend>(model: &Model<B>, ids: &[u32], adapter: Option<&Adapter>) 
 }
 
 fn distance(found: &[f32], expected: &[f32]) -> f32 {
-    let largest = expected.iter().fold(0f32, |largest, value| largest.max(value.abs()));
-    let difference = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs());
+    let largest = expected
+        .iter()
+        .fold(0f32, |largest, value| largest.max(value.abs()));
+    let difference = found
+        .iter()
+        .zip(expected)
+        .map(|(found, expected)| (found - expected).abs());
     difference.fold(0f32, f32::max) / largest
 }

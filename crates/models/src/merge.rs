@@ -64,7 +64,9 @@ fn check(adapter: &Adapter, specs: &[crate::TensorSpec]) -> Result<()> {
     let mut problems = Vec::new();
     for (module, lora) in &adapter.modules {
         let found = vec![lora.out_features, lora.in_features];
-        let spec = specs.iter().find(|spec| spec.name.strip_suffix(".weight") == Some(module));
+        let spec = specs
+            .iter()
+            .find(|spec| spec.name.strip_suffix(".weight") == Some(module));
         let expected = match spec {
             Some(spec) if spec.shape == found => continue,
             Some(spec) => format!("{:?}", spec.shape),
