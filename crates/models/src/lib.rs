@@ -13,6 +13,7 @@ mod error;
 mod layout;
 mod llama;
 mod load;
+pub mod merge;
 mod mistral;
 mod model;
 #[cfg(not(target_arch = "wasm32"))]
