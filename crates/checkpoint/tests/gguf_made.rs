@@ -4,6 +4,9 @@ mod files;
 
 use anylora_checkpoint::{Checkpoint, CheckpointError, RopeScaling};
 use files::gguf;
+use serde_json::Value;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, Tokenizer};
 
 /// The hyperparameters of a model of one block with two heads of 4 rows.
 fn hyperparameters(architecture: &str) -> Vec<(String, Vec<u8>)> {
@@ -112,6 +115,67 @@ fn scalings_of_rope() {
     let error = with(longrope, &[]).unwrap_err().to_string();
     assert!(
         error.contains("\"none\", \"linear\" or \"yarn\", found \"longrope\""),
+        "{error}"
+    );
+}
+
+/// The hyperparameters and a tokenizer of every single byte.
+fn with_bytes_tokenizer(pre: &str) -> Vec<(String, Vec<u8>)> {
+    let mut metadata = hyperparameters("llama");
+    let alphabet: Vec<String> = ByteLevel::alphabet().into_iter().map(String::from).collect();
+    metadata.extend([
+        ("tokenizer.ggml.model".to_string(), gguf::text("gpt2")),
+        ("tokenizer.ggml.pre".into(), gguf::text(pre)),
+        (
+            "tokenizer.ggml.tokens".into(),
+            gguf::texts(&[alphabet.as_slice(), &["ab".into()]].concat()),
+        ),
+        ("tokenizer.ggml.merges".into(), gguf::texts(&["a b".into()])),
+        ("tokenizer.ggml.bos_token_id".into(), gguf::number(256)),
+    ]);
+    metadata
+}
+
+#[test]
+fn pre_tokenizers_split_as_hugging_face_does() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/fixtures/gguf/pre_tokenizers.json"
+    );
+    let expected: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let expected = expected.as_object().unwrap();
+    assert_eq!(expected.len(), 6);
+    for (name, cases) in expected {
+        let bytes = gguf::file(&with_bytes_tokenizer(name), &[]);
+        let checkpoint = Checkpoint::from_gguf("made.gguf", bytes.into()).unwrap();
+        let tokenizer = Tokenizer::from_bytes(checkpoint.tokenizer_json().unwrap()).unwrap();
+        for case in cases.as_array().unwrap() {
+            let text = case["text"].as_str().unwrap();
+            let mut pieces = PreTokenizedString::from(text);
+            tokenizer
+                .get_pre_tokenizer()
+                .unwrap()
+                .pre_tokenize(&mut pieces)
+                .unwrap();
+            let splits = pieces.get_splits(OffsetReferential::Original, OffsetType::Char);
+            let ends: Vec<_> = splits.iter().map(|(_, (_, end), _)| *end).collect();
+            assert_eq!(case["ends"], serde_json::json!(ends), "{name}: {text:?}");
+        }
+        // Llama 3's and Mistral's texts begin with the begin token.
+        let ids = tokenizer.encode("ab", true).unwrap().get_ids().to_vec();
+        let begins = matches!(name.as_str(), "llama-bpe" | "tekken");
+        assert_eq!(ids, if begins { vec![256, 256] } else { vec![256] }, "{name}");
+    }
+}
+
+#[test]
+fn a_pre_tokenizer_that_is_not_known_is_refused() {
+    let bytes = gguf::file(&with_bytes_tokenizer("gpt-4o"), &[]);
+    let error = Checkpoint::from_gguf("made.gguf", bytes.into())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("`tokenizer.ggml.pre`: expected one of default, gpt-2"),
         "{error}"
     );
 }

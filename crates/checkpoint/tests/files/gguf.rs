@@ -9,6 +9,17 @@ pub fn text(text: &str) -> Vec<u8> {
     [&8u32.to_le_bytes()[..], &raw_text(text)].concat()
 }
 
+pub fn texts(texts: &[String]) -> Vec<u8> {
+    let items = texts.iter().flat_map(|text| raw_text(text));
+    let len = (texts.len() as u64).to_le_bytes();
+    [9u32, 8]
+        .into_iter()
+        .flat_map(u32::to_le_bytes)
+        .chain(len)
+        .chain(items)
+        .collect()
+}
+
 pub fn number(number: u32) -> Vec<u8> {
     [4u32.to_le_bytes(), number.to_le_bytes()].concat()
 }
