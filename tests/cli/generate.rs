@@ -107,6 +107,59 @@ fn quantized_while_loading_and_quantized_in_the_file_are_the_same() {
 }
 
 #[test]
+fn the_cache_of_packed_weights_is_used_until_the_model_changes() {
+    let home = tempfile::tempdir().unwrap();
+    let model = home.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    let copy = |from: &str| {
+        for entry in std::fs::read_dir(fixture(from)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                let to = model.join(path.file_name().unwrap());
+                std::fs::write(to, std::fs::read(&path).unwrap()).unwrap();
+            }
+        }
+    };
+    let start = || {
+        let model = model.to_str().unwrap();
+        let more = [
+            "--quant",
+            "nf4",
+            "--cache",
+            "--raw",
+            "--prompt",
+            "hello",
+            "--max-tokens",
+            "8",
+        ];
+        let output = anylora(&[&["generate", "--device", "cpu", "--model", model], &more[..]].concat())
+            .env("XDG_CACHE_HOME", home.path())
+            .env("HOME", home.path())
+            .assert()
+            .success()
+            .get_output()
+            .clone();
+        (
+            output.stdout,
+            String::from_utf8(output.stderr).unwrap().contains("packing"),
+        )
+    };
+    copy("tiny-llama");
+    let (text, packed) = start();
+    assert!(packed);
+    assert_eq!(start(), (text.clone(), false));
+    // The same shapes with other values.
+    copy("tiny-llama");
+    let weights = model.join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let end = bytes.len();
+    bytes[end - 200_000..].rotate_left(4);
+    std::fs::write(&weights, bytes).unwrap();
+    let (_, packed) = start();
+    assert!(packed);
+}
+
+#[test]
 fn wrong_requests_are_named() {
     for (arguments, message) in [
         (vec!["--model", "nothing-here"], "nothing-here"),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anylora_checkpoint::{Checkpoint, FloatType, ModelConfig, StoredTensor, TensorFormat, Values};
 use anylora_engine::{Backend, Caps, DType, Dry, Weight};
 use anylora_engine_burn::Cpu;
-use anylora_models::{LoadOptions, Loader, Model, ModelError, Quantization, registry};
+use anylora_models::{LoadOptions, Loader, Model, ModelError, Packed, Quantization, registry};
 use anylora_nn::Projection;
 
 fn tiny(model: &str) -> Checkpoint {
@@ -224,4 +224,39 @@ fn a_token_past_the_vocabulary_is_refused() {
         error.to_string(),
         "token 512 at position 1: expected below 512, the model's vocab_size"
     );
+}
+
+/// The file of packed layers gives the same model, and one of other sources, settings or content is not used.
+#[test]
+fn packed_layers_are_kept_and_go_stale() {
+    let checkpoint = tiny("tiny-qwen2");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.safetensors");
+    let quantization = Quantization::nf4();
+    let single = Quantization {
+        double: false,
+        ..quantization
+    };
+    let logits = |model: &Model<Cpu>| {
+        let context = model.context([1, 4], None, None).unwrap();
+        let hidden = model.forward(&[5, 6, 7, 8], &context, None, |_, _| {}).unwrap();
+        pollster::block_on(model.logits(&hidden).unwrap().to_f32()).unwrap()
+    };
+    for quantization in [quantization, single] {
+        assert!(Packed::open(&path, "sources", quantization).is_none());
+        Packed::write(&path, "sources", &checkpoint, quantization).unwrap();
+        let packed = Packed::open(&path, "sources", quantization).unwrap();
+        let options = LoadOptions {
+            quantization: Some(quantization),
+            ..LoadOptions::default()
+        };
+        let backend = Cpu::new(None);
+        let model = Loader::load_packed(&backend, &checkpoint, &packed, options, |_, _| {}).unwrap();
+        assert_eq!(logits(&model), logits(&load(&checkpoint, options)));
+        assert!(Packed::open(&path, "other sources", quantization).is_none());
+    }
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes.truncate(bytes.len() - 5);
+    std::fs::write(&path, bytes).unwrap();
+    assert!(Packed::open(&path, "sources", single).is_none());
 }
