@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use anylora_checkpoint::{Adapter, Checkpoint, TensorFormat};
+use anylora_checkpoint::{Adapter, Checkpoint};
 use anylora_data::{Batch, Dataset, Position};
-use anylora_engine::{Backend, DType, Side};
+use anylora_engine::{Backend, Side};
 use anylora_generate::Prompter;
-use anylora_train::plan::{Plan, dense_dtype, load_options, plan};
+use anylora_train::plan::{Plan, dense_dtype, load_options, plan, stored_dtype};
 use anylora_train::prepare::{self, Text};
 use anylora_train::{RunFolder, Summary, Target, TrainConfig, Trainer, adapter_file, run, snapshot};
 use indicatif::HumanBytes;
@@ -175,19 +175,6 @@ impl Opened {
         }
         text += &format!("# {:.2} TFLOP a step\n", flops_per_step / 1e12);
         output::print(&text)
-    }
-}
-
-/// The type that most of a model's dense weights are stored in.
-fn stored_dtype(checkpoint: &Checkpoint) -> DType {
-    use anylora_checkpoint::FloatType;
-    match checkpoint
-        .info("model.embed_tokens.weight")
-        .map(|info| info.format)
-    {
-        Ok(TensorFormat::Dense(FloatType::F16)) => DType::F16,
-        Ok(TensorFormat::Dense(FloatType::BF16)) => DType::BF16,
-        _ => DType::F32,
     }
 }
 

@@ -1,8 +1,11 @@
 //! What a run will take: the trainer itself, on a device that allocates nothing and counts.
 
+mod nearest;
+mod search;
 pub mod shapes;
+mod table;
 
-use anylora_checkpoint::ModelConfig;
+use anylora_checkpoint::{Checkpoint, FloatType, ModelConfig, TensorFormat};
 use anylora_data::Batch;
 use anylora_engine::{Backend, Caps, Cost, DType, Dry};
 use anylora_models::{LoadOptions, Loader, Quantization};
@@ -10,6 +13,10 @@ use serde::Serialize;
 
 use crate::run::PeakBytes;
 use crate::{Dtype, Quant, TrainConfig, TrainError, Trainer};
+
+pub use nearest::Nearest;
+pub use search::{Limits, Planner, Setting};
+pub use table::{GPU_GIB, Row, rows};
 
 /// One run's memory and work.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -44,7 +51,8 @@ pub fn plan(
     let dense = dense_dtype(config, stored);
     let model = Loader::plan(&dry, model, dense, options)?;
     let base_parameters = model.parameters();
-    let mut trainer = Trainer::new(model, config.clone(), 1, None)?;
+    // The adapter's values don't matter here, and making them takes most of the time of a large plan.
+    let mut trainer = Trainer::new(model, config.clone(), 1, Some(&|_, _| Vec::new()))?;
     let before = dry.cost();
     let batch = full_batch(config);
     let batches: Vec<Batch> = (0..config.grad_accum).map(|_| batch.clone()).collect();
@@ -86,6 +94,18 @@ pub fn dense_dtype(config: &TrainConfig, stored: DType) -> DType {
         Dtype::F32 => stored,
         Dtype::F16 => DType::F16,
         Dtype::Bf16 => DType::BF16,
+    }
+}
+
+/// The type that most of a model's dense weights are stored in.
+pub fn stored_dtype(checkpoint: &Checkpoint) -> DType {
+    match checkpoint
+        .info("model.embed_tokens.weight")
+        .map(|info| info.format)
+    {
+        Ok(TensorFormat::Dense(FloatType::F16)) => DType::F16,
+        Ok(TensorFormat::Dense(FloatType::BF16)) => DType::BF16,
+        _ => DType::F32,
     }
 }
 
