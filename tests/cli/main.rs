@@ -9,6 +9,7 @@
 mod check_data;
 mod devices;
 mod generate;
+mod plan;
 mod train;
 
 use assert_cmd::Command;

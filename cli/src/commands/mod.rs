@@ -8,6 +8,7 @@ mod fetch;
 mod generate;
 mod inspect;
 mod merge;
+mod plan;
 mod train;
 
 use anyhow::Result;
@@ -28,6 +29,7 @@ pub enum Command {
     Generate(generate::Generate),
     Chat(chat::Chat),
     Train(Box<train::Train>),
+    Plan(Box<plan::Plan>),
     Merge(merge::Merge),
     Export(export::Export),
 }
@@ -43,6 +45,7 @@ impl Command {
             Self::Generate(command) => command.run(),
             Self::Chat(command) => command.run(),
             Self::Train(command) => command.run(),
+            Self::Plan(command) => command.run(),
             Self::Merge(command) => command.run(),
             Self::Export(command) => command.run(),
         }

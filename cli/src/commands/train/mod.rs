@@ -102,7 +102,8 @@ impl Train {
     }
 }
 
-fn read(path: &Path) -> Result<TrainOverrides> {
+/// Settings of a TOML file.
+pub(super) fn read(path: &Path) -> Result<TrainOverrides> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("{} could not be read", path.display()))
         .or_request()?;
@@ -113,7 +114,7 @@ fn read(path: &Path) -> Result<TrainOverrides> {
 }
 
 /// What a user can mend is a wrong request; the rest is a failed run.
-fn train_error(error: TrainError) -> anyhow::Error {
+pub(super) fn train_error(error: TrainError) -> anyhow::Error {
     let wrong = matches!(
         error,
         TrainError::RunExists { .. }

@@ -1,6 +1,9 @@
 //! What a run will take: the trainer itself, on a device that allocates nothing and counts.
 
+mod nearest;
+mod search;
 pub mod shapes;
+mod table;
 
 use anylora_checkpoint::{Checkpoint, FloatType, ModelConfig, TensorFormat};
 use anylora_data::Batch;
@@ -10,6 +13,10 @@ use serde::Serialize;
 
 use crate::run::PeakBytes;
 use crate::{Dtype, Quant, TrainConfig, TrainError, Trainer};
+
+pub use nearest::Nearest;
+pub use search::{Limits, Planner, Setting};
+pub use table::{GPU_GIB, Row, rows};
 
 /// One run's memory and work.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -74,7 +81,8 @@ fn plan_stored(
     let options = load_options(config, &dry);
     let model = Loader::plan(&dry, model, stored, options)?;
     let base_parameters = model.parameters();
-    let mut trainer = Trainer::new(model, config.clone(), 1, None)?;
+    // The adapter's values don't matter here, and making them takes most of the time of a large plan.
+    let mut trainer = Trainer::new(model, config.clone(), 1, Some(&|_, _| Vec::new()))?;
     let before = dry.cost();
     let batch = full_batch(config);
     let batches: Vec<Batch> = (0..config.grad_accum).map(|_| batch.clone()).collect();
@@ -112,6 +120,18 @@ pub fn load_options<B: Backend>(config: &TrainConfig, backend: &B) -> LoadOption
             Dtype::Bf16 => Some(FloatType::BF16),
         },
         activation: if half { DType::F16 } else { DType::F32 },
+    }
+}
+
+/// The type that most of a model's dense weights are stored in.
+pub fn stored_dtype(checkpoint: &Checkpoint) -> DType {
+    match checkpoint
+        .info("model.embed_tokens.weight")
+        .map(|info| info.format)
+    {
+        Ok(TensorFormat::Dense(FloatType::F16)) => DType::F16,
+        Ok(TensorFormat::Dense(FloatType::BF16)) => DType::BF16,
+        _ => DType::F32,
     }
 }
 
