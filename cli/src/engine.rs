@@ -1,7 +1,7 @@
 //! From `--device` to an engine.
 
 use anyhow::Result;
-use anylora_engine::{Backend, DeviceSpec};
+use anylora_engine::{Backend, DeviceInfo, DeviceKind, DeviceSpec};
 use anylora_engine_burn::Cpu;
 use anylora_engine_wgpu::{OpenError, OpenOptions, Wgpu};
 use clap::Args;
@@ -40,4 +40,24 @@ pub fn with_device<J: Job>(spec: DeviceSpec, options: OpenOptions, job: J) -> Re
         Err(error @ OpenError::Request { .. }) => Err(error.into()),
         Err(error) => Err(error).or_request(),
     }
+}
+
+/// The memory of an open device, where it is known.
+pub fn memory_bytes(device: &DeviceInfo) -> Option<u64> {
+    if device.kind == DeviceKind::Cpu {
+        return host_memory_bytes();
+    }
+    let adapters = pollster::block_on(anylora_engine_wgpu::adapters());
+    let found = adapters.into_iter().find(|report| report.info == *device);
+    found.and_then(|report| report.memory_bytes)
+}
+
+/// All of this machine's memory, where the system says it in /proc.
+pub fn host_memory_bytes() -> Option<u64> {
+    let described = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let total = described
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
 }

@@ -333,6 +333,50 @@ fn a_run_folder_is_one_run_with_its_settings() {
 }
 
 #[test]
+fn what_cannot_fit_is_refused_with_the_nearest_that_does() {
+    let place = Place::new();
+    let mut plan = place.arguments("out");
+    plan[0] = "plan".to_owned();
+    plan.push("--json".to_owned());
+    let plan: Value = serde_json::from_str(&succeeds_with_stdout(&plan)).unwrap();
+    let peak = plan["peak_device_bytes"]["total"].as_u64().unwrap();
+    let with = |limit: u64, more: &[&str]| {
+        let mut arguments = place.arguments("out");
+        arguments.extend(["--memory-limit".to_owned(), limit.to_string()]);
+        for more in more.chunks(2) {
+            match arguments.iter().position(|argument| argument == more[0]) {
+                Some(at) => arguments[at + 1] = more[1].to_owned(),
+                None => arguments.extend(more.iter().map(|&more| more.to_owned())),
+            }
+        }
+        arguments
+    };
+    let error = fails(&with(peak - 1, &[]), 2);
+    for part in ["weights ", "activations ", "(--memory-limit)"] {
+        assert!(error.contains(part), "{error}");
+    }
+    assert!(!place.path("out").exists());
+    let hint = error
+        .lines()
+        .find_map(|line| line.strip_prefix("hint: "))
+        .unwrap();
+    let (options, _) = hint.split_once(" takes ").unwrap();
+    assert!(options.contains("--batch-size 1 --grad-accum 2"), "{hint}");
+    let options: Vec<&str> = options.split(' ').collect();
+    // All the same fails where the memory ends, and what was said to fit does fit.
+    let error = fails(&with(peak / 2, &["--force"]), 1);
+    assert!(error.contains("memory limit"), "{error}");
+    std::fs::remove_dir_all(place.path("out")).ok();
+    succeeds(&with(peak - 1, &[&options[..], &["--steps", "1"]].concat()));
+    std::fs::remove_dir_all(place.path("out")).unwrap();
+    let error = fails(&with(1000, &[]), 2);
+    assert!(
+        error.contains("hint: ") && error.contains("smaller model"),
+        "{error}"
+    );
+}
+
+#[test]
 fn help_shows_each_default_under_its_heading() {
     let help = succeeds_with_stdout(&["train".to_owned(), "--help".to_owned()]);
     for part in [

@@ -57,7 +57,7 @@ pub fn devices() -> Vec<Device> {
     let mut devices: Vec<Device> = adapters.into_iter().map(adapter).collect();
     devices.push(Device {
         threads: std::thread::available_parallelism().ok().map(usize::from),
-        memory_bytes: host_memory_bytes(),
+        memory_bytes: crate::engine::host_memory_bytes(),
         ..device(DeviceSpec::Cpu, Cpu::new(None).info())
     });
     // `DeviceKind` is ordered as `auto` prefers; of equals it takes the first.
@@ -101,16 +101,6 @@ fn device(device: DeviceSpec, info: &DeviceInfo) -> Device {
         threads: None,
         memory_bytes: None,
     }
-}
-
-/// All of this machine's memory, where the system says it in /proc.
-fn host_memory_bytes() -> Option<u64> {
-    let described = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let total = described
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
 }
 
 /// A few lines a device, its name in the first column.

@@ -1,6 +1,6 @@
 //! `anylora plan`: what a run takes, and what fits.
 
-mod size;
+pub(super) mod size;
 mod text;
 
 use std::path::PathBuf;

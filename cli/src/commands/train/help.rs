@@ -12,6 +12,8 @@ const GROUPS: &[(&str, &[&str])] = &[
             "resume",
             "out",
             "device",
+            "memory_limit",
+            "force",
             "dry_run",
             "seed",
             "save_every",

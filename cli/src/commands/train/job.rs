@@ -16,6 +16,7 @@ use anylora_train::{
 use indicatif::HumanBytes;
 use pollster::block_on;
 
+use super::fit::expect_room;
 use super::progress::Progress;
 use super::train_error;
 use crate::error::{Annotate, request};
@@ -28,6 +29,8 @@ pub struct Job {
     pub out: PathBuf,
     pub resume: bool,
     pub dry_run: bool,
+    pub memory_limit: Option<u64>,
+    pub force: bool,
 }
 
 /// What was asked for, with its files open.
@@ -97,6 +100,8 @@ impl crate::engine::Job for Opened {
             out,
             resume,
             dry_run,
+            memory_limit,
+            force,
         } = &self.job;
         let batches = |position| {
             self.text
@@ -109,6 +114,9 @@ impl crate::engine::Job for Opened {
         first.next_batch().map_err(|error| train_error(error.into()))?;
         if *dry_run {
             return self.show_plan(&backend, total);
+        }
+        if !force {
+            expect_room(&backend, &self.checkpoint, config, *memory_limit)?;
         }
         let resumed = match snapshot::newest(out) {
             Ok(found) if *resume => Some(found),

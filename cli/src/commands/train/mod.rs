@@ -1,5 +1,6 @@
 //! `anylora train`: from a model and data to an adapter.
 
+mod fit;
 mod help;
 mod job;
 mod progress;
@@ -14,6 +15,7 @@ use clap::Args;
 
 pub use help::described;
 
+use super::plan::size::Size;
 use crate::engine::with_device;
 use crate::error::{self, Annotate, request};
 
@@ -38,6 +40,12 @@ pub struct Train {
     /// Show the resolved settings, the steps, and the memory that the run will take, and stop
     #[arg(long)]
     dry_run: bool,
+    /// Hold no more than this in device memory: 12GiB, 800MB [default: all that the device has]
+    #[arg(long, value_name = "SIZE")]
+    memory_limit: Option<Size>,
+    /// Begin even where the plan says that the memory is not enough
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     settings: TrainOverrides,
 }
@@ -52,8 +60,14 @@ impl Train {
             out,
             resume: self.resume,
             dry_run: self.dry_run,
+            memory_limit: self.memory_limit.map(|size| size.0),
+            force: self.force,
         };
-        with_device(device, OpenOptions::default(), job.open()?)
+        let options = OpenOptions {
+            memory_limit: job.memory_limit,
+            ..OpenOptions::default()
+        };
+        with_device(device, options, job.open()?)
     }
 
     /// Defaults, then `ANYLORA_DEVICE`, the file, the options. A resumed run has the settings that it began with.
