@@ -1,0 +1,167 @@
+//! A real model: 20 AdamW steps of LoRA and QLoRA on SmolLM2-135M-Instruct against PEFT's (`tests/fixtures/smollm2`).
+//!
+//! `scripts/fetch-smollm2 smollm2-q4_1` puts the model where these tests look; they are slow without optimization:
+//! `cargo test --release -p anylora-train --test smollm2 -- --ignored`.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helper functions too"
+)]
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anylora_checkpoint::Checkpoint;
+use anylora_data::Batch;
+use anylora_engine::Side;
+use anylora_engine_burn::Cpu;
+use anylora_models::Loader;
+use anylora_train::{Quant, Schedule, State, Target, TargetModules, TrainConfig, Trainer, plan};
+use pollster::block_on;
+use safetensors::SafeTensors;
+
+const FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+
+fn checkpoint() -> Checkpoint {
+    let path = std::env::var_os("ANYLORA_SMOLLM2").map_or_else(
+        || {
+            let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
+                || Path::new(&std::env::var_os("HOME").unwrap()).join(".cache"),
+                PathBuf::from,
+            );
+            cache.join("anylora/models").join(FILE)
+        },
+        PathBuf::from,
+    );
+    Checkpoint::open(&path).unwrap()
+}
+
+fn fixture(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/smollm2");
+    std::fs::read(folder.join(name)).unwrap()
+}
+
+/// The 20 recorded batches: every token is trained.
+fn batches() -> Vec<Batch> {
+    let bytes = fixture("batches.safetensors");
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let view = tensors.tensor("input_ids").unwrap();
+    let (rows, time) = (view.shape()[1], view.shape()[2]);
+    let ids: Vec<i64> = bytemuck::pod_collect_to_vec(view.data());
+    let ids: Vec<u32> = ids.into_iter().map(|id| u32::try_from(id).unwrap()).collect();
+    let label = |ids: &[u32], at: usize| match at % time + 1 < time {
+        true => ids[at + 1] as i32,
+        false => -100,
+    };
+    ids.chunks(rows * time)
+        .map(|ids| Batch {
+            input_ids: ids.to_vec(),
+            labels: (0..ids.len()).map(|at| label(ids, at)).collect(),
+            positions: (0..ids.len()).map(|at| (at % time) as u32).collect(),
+            rows,
+            length: time,
+            trained_tokens: rows * (time - 1),
+            tokens: ids.len(),
+            ..Batch::default()
+        })
+        .collect()
+}
+
+/// A file of f32 matrices, by PEFT's names.
+fn matrices(name: &str) -> HashMap<String, Vec<f32>> {
+    let bytes = fixture(name);
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    tensors
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| (name, bytemuck::pod_collect_to_vec(view.data())))
+        .collect()
+}
+
+fn name(target: &Target, side: Side) -> String {
+    format!("base_model.model.{}.lora_{side:?}.weight", target.module)
+}
+
+fn norm(values: impl Iterator<Item = f32>) -> f64 {
+    values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt()
+}
+
+fn twenty_steps_equal_peft(record: &str, quant: Quant) {
+    let config = TrainConfig {
+        quant,
+        rank: 16,
+        alpha: 32.0,
+        target_modules: TargetModules::List(vec!["q_proj".to_owned(), "v_proj".to_owned()]),
+        lr: 2e-4,
+        schedule: Schedule::Constant,
+        warmup_steps: Some(0),
+        clip: 0.0,
+        max_length: 64,
+        ..TrainConfig::default()
+    };
+    let backend = Cpu::new(None);
+    let options = plan::load_options(&config, &backend);
+    let model = Loader::load(&backend, &checkpoint(), options, |_, _| {}).unwrap();
+    // B starts as zeros, and only A is in the file.
+    let start = matrices("adapter_init_qv.safetensors");
+    let initial = |target: &Target, side| match side {
+        Side::A => start[&name(target, side)].clone(),
+        Side::B => vec![0.0; target.out_features * target.rank],
+    };
+    let mut trainer = Trainer::new(model, config, 20, Some(&initial)).unwrap();
+    let recorded: serde_json::Value = serde_json::from_slice(&fixture(&format!("{record}.json"))).unwrap();
+    let mut furthest: f64 = 0.0;
+    for (step, batch) in batches().into_iter().enumerate() {
+        let metric = block_on(trainer.step(&[batch])).unwrap();
+        let (found, expected) = (metric.loss.unwrap(), recorded["losses"][step].as_f64().unwrap());
+        let off = (f64::from(found) / expected - 1.0).abs();
+        furthest = furthest.max(off);
+        assert!(
+            off <= 5e-4,
+            "{record}, step {step}: loss {found}, expected {expected}"
+        );
+    }
+    println!("{record}: losses are off by at most {furthest:e}");
+    let expected = matrices(&format!("{record}_final.safetensors"));
+    let found = block_on(trainer.parameters().download(State::Param)).unwrap();
+    let mut compared = 0;
+    let (mut differences, mut all) = (Vec::new(), Vec::new());
+    for (target, sides) in trainer.parameters().targets().iter().zip(&found) {
+        for (side, found) in [Side::A, Side::B].into_iter().zip(sides) {
+            let Some(expected) = expected.get(&name(target, side)) else {
+                continue;
+            };
+            assert_eq!(found.len(), expected.len());
+            let difference = || {
+                found
+                    .iter()
+                    .zip(expected)
+                    .map(|(found, expected)| found - expected)
+            };
+            let off = norm(difference()) / norm(expected.iter().copied());
+            assert!(
+                off <= 1e-2,
+                "{record}: {} {side:?} is off by {off:e}",
+                target.module
+            );
+            differences.extend(difference());
+            all.extend(expected);
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, expected.len());
+    let off = norm(differences.into_iter()) / norm(all.into_iter());
+    println!("{record}: {compared} matrices of the final adapter are off by {off:e} together");
+}
+
+#[test]
+#[ignore = "needs the model that scripts/fetch-smollm2 smollm2-q4_1 gets"]
+fn lora_equals_peft() {
+    twenty_steps_equal_peft("lora_f32_qv", Quant::None);
+}
+
+#[test]
+#[ignore = "needs the model that scripts/fetch-smollm2 smollm2-q4_1 gets"]
+fn qlora_equals_peft_with_bitsandbytes() {
+    twenty_steps_equal_peft("qlora_nf4dq_qv", Quant::Nf4);
+}
