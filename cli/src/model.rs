@@ -11,7 +11,7 @@ use anylora_nn::Adapters;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{error, hub};
+use crate::{cache, error, hub};
 
 /// How linear layers are packed while loading.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -35,6 +35,9 @@ pub struct ModelArgs {
     /// Pack linear layers while loading
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub quant: Quant,
+    /// With --quant nf4: keep the packed weights in the user's cache, so that the next start does not quantize
+    #[arg(long)]
+    pub cache: bool,
 }
 
 impl ModelArgs {
@@ -79,15 +82,36 @@ pub fn open(model: &str) -> Result<Checkpoint> {
 }
 
 /// Puts a model on the device, with a progress bar on stderr.
-pub fn load<B: Backend>(backend: &B, checkpoint: &Checkpoint, options: LoadOptions) -> Result<Model<B>> {
+pub fn load<B: Backend>(backend: &B, checkpoint: &Checkpoint, arguments: &ModelArgs) -> Result<Model<B>> {
+    let options = arguments.options();
+    let packed = match options.quantization {
+        Some(quantization) if arguments.cache => {
+            Some(cache::packed(&path(&arguments.model)?, checkpoint, quantization)?)
+        }
+        _ => None,
+    };
+    match packed {
+        Some(packed) => {
+            with_bar(|progress| Loader::load_packed(backend, checkpoint, &packed, options, progress))
+        }
+        None => load_with(backend, checkpoint, options),
+    }
+}
+
+/// The same without a cache.
+pub fn load_with<B: Backend>(backend: &B, checkpoint: &Checkpoint, options: LoadOptions) -> Result<Model<B>> {
+    with_bar(|progress| Loader::load(backend, checkpoint, options, progress))
+}
+
+fn with_bar<T>(load: impl FnOnce(&dyn Fn(usize, usize)) -> Result<T, ModelError>) -> Result<T> {
     let bar = ProgressBar::new(0).with_style(style("{msg} {wide_bar} {pos}/{len} tensors")?);
     bar.set_message("loading");
-    let model = Loader::load(backend, checkpoint, options, |done, of| {
+    let loaded = load(&|done, of| {
         bar.set_length(of as u64);
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
-    model.map_err(model_error)
+    loaded.map_err(model_error)
 }
 
 /// Puts an adapter on the device that its model is on.

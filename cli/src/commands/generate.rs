@@ -81,7 +81,7 @@ impl Job for Answer<'_> {
     type Output = ();
 
     fn run<B: Backend>(self, backend: B) -> Result<()> {
-        let model = load(&backend, self.checkpoint, self.command.model.options())?;
+        let model = load(&backend, self.checkpoint, &self.command.model)?;
         let adapters = load_adapter(&model, self.adapter)?;
         let mut session = Session::new(&model, adapters.as_ref());
         let options = self.command.generation.options();

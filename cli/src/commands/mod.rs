@@ -3,9 +3,12 @@
 mod chat;
 mod check_data;
 mod devices;
+mod export;
 mod fetch;
 mod generate;
 mod inspect;
+mod merge;
+mod train;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -19,6 +22,9 @@ pub enum Command {
     CheckData(check_data::CheckData),
     Generate(generate::Generate),
     Chat(chat::Chat),
+    Train(Box<train::Train>),
+    Merge(merge::Merge),
+    Export(export::Export),
 }
 
 impl Command {
@@ -31,6 +37,9 @@ impl Command {
             Self::CheckData(command) => command.run(),
             Self::Generate(command) => command.run(),
             Self::Chat(command) => command.run(),
+            Self::Train(command) => command.run(),
+            Self::Merge(command) => command.run(),
+            Self::Export(command) => command.run(),
         }
     }
 }

@@ -20,6 +20,7 @@ mod nearest;
 mod open;
 mod safetensors;
 mod shards;
+mod side_files;
 mod tensor;
 mod tokenizer;
 #[cfg(not(target_arch = "wasm32"))]

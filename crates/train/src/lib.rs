@@ -1,5 +1,6 @@
 //! Training: from a model, data and a [`TrainConfig`] to an adapter in PEFT's format.
 
+pub mod adapter_file;
 mod atomic;
 mod choices;
 mod config;
@@ -12,6 +13,7 @@ mod parameters;
 mod pass;
 pub mod plan;
 mod plot;
+pub mod prepare;
 mod run;
 mod run_folder;
 mod schedule;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
@@ -23,6 +23,12 @@ struct Pattern {
     regex: Regex,
     value: f64,
 }
+
+/// More than any adapter's modules ask for; with [`MAX_COMPILED`] a bound on what a file can make this program hold.
+const MAX_PATTERNS: usize = 1000;
+
+/// Bytes of a compiled expression.
+const MAX_COMPILED: usize = 1 << 17;
 
 /// An expression that is none, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,16 +52,26 @@ impl Patterns {
     /// # Errors
     /// The first expression that is none.
     pub fn new(entries: impl IntoIterator<Item = (String, f64)>) -> std::result::Result<Self, BadPattern> {
-        let compile = |(text, value): (String, f64)| match Regex::new(&format!(r"^(.*\.)?({text})$")) {
-            Ok(regex) => Ok(Pattern { text, regex, value }),
-            Err(error) => Err(BadPattern {
-                pattern: text,
-                // The lines before repeat the expression.
-                reason: error.to_string().lines().last().unwrap_or_default().into(),
-            }),
-        };
-        let patterns: std::result::Result<_, _> = entries.into_iter().map(compile).collect();
-        patterns.map(Self)
+        let mut patterns = Vec::new();
+        for (text, value) in entries {
+            let bad = |reason: String| BadPattern {
+                pattern: text.clone(),
+                reason,
+            };
+            if patterns.len() == MAX_PATTERNS {
+                return Err(bad(format!("there are more than {MAX_PATTERNS} expressions")));
+            }
+            let regex = RegexBuilder::new(&format!(r"^(.*\.)?({text})$"))
+                .size_limit(MAX_COMPILED)
+                .build();
+            // The lines before the last repeat the expression.
+            let regex = regex.map_err(|error| {
+                let message = error.to_string();
+                bad(message.lines().last().unwrap_or_default().into())
+            })?;
+            patterns.push(Pattern { text, regex, value });
+        }
+        Ok(Self(patterns))
     }
 
     /// The value of the first expression that matches `module`.

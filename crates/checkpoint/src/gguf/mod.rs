@@ -82,10 +82,18 @@ impl Gguf {
                 factors
             });
         // A name that transformers does not have stays as it is, for whoever lists what is left over.
-        let tensors: BTreeMap<_, _> = by_gguf_name
-            .into_iter()
-            .map(|(name, tensor)| (names::to_hugging_face(&name).unwrap_or(name), tensor))
-            .collect();
+        let mut tensors = BTreeMap::new();
+        for (name, tensor) in by_gguf_name {
+            let place = format!("tensor `{name}`");
+            if tensors
+                .insert(names::to_hugging_face(&name).unwrap_or(name), tensor)
+                .is_some()
+            {
+                let problem = Problem::new(file, place, "one tensor of its meaning", "two");
+                view.problems.0.push(problem);
+            }
+        }
+        std::mem::take(&mut view.problems).into_result()?;
         let embedding = tensors.get("model.embed_tokens.weight");
         let present = Present {
             has: &|name| tensors.contains_key(name),
@@ -217,12 +225,17 @@ fn check_rows(file: &str, config: &ModelConfig, tensors: &BTreeMap<String, GgufT
         let Some(heads) = heads(config, name) else {
             continue;
         };
-        if tensor.shape.first() != Some(&(heads * config.head_dim)) {
+        // Rows can be moved where they are whole blocks: matrices, and vectors of single numbers.
+        let is_movable = match tensor.format {
+            TensorFormat::Dense(_) => matches!(tensor.shape.len(), 1 | 2),
+            _ => tensor.shape.len() == 2,
+        };
+        if !is_movable || tensor.shape.first() != Some(&(heads * config.head_dim)) {
             problems.0.push(Problem::new(
                 file,
                 format!("tensor `{name}`"),
                 format!("{heads} heads of {} rows", config.head_dim),
-                format!("shape {:?}", tensor.shape),
+                format!("{} {:?}", tensor.format, tensor.shape),
             ));
         }
     }

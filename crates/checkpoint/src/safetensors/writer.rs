@@ -154,8 +154,8 @@ impl<W: Write> SafetensorsWriter<W> {
         Ok(())
     }
 
-    /// Whether the tensor that is written next is the last of the specs or beyond.
-    pub(crate) fn is_complete(&self) -> bool {
+    /// Whether every tensor is written whole.
+    pub fn is_complete(&self) -> bool {
         self.at.0 == self.specs.len()
     }
 
