@@ -90,18 +90,28 @@ pub fn load<B: Backend>(backend: &B, checkpoint: &Checkpoint, arguments: &ModelA
         }
         _ => None,
     };
+    match packed {
+        Some(packed) => {
+            with_bar(|progress| Loader::load_packed(backend, checkpoint, &packed, options, progress))
+        }
+        None => load_with(backend, checkpoint, options),
+    }
+}
+
+/// The same without a cache.
+pub fn load_with<B: Backend>(backend: &B, checkpoint: &Checkpoint, options: LoadOptions) -> Result<Model<B>> {
+    with_bar(|progress| Loader::load(backend, checkpoint, options, progress))
+}
+
+fn with_bar<T>(load: impl FnOnce(&dyn Fn(usize, usize)) -> Result<T, ModelError>) -> Result<T> {
     let bar = ProgressBar::new(0).with_style(style("{msg} {wide_bar} {pos}/{len} tensors")?);
     bar.set_message("loading");
-    let progress = |done: usize, of: usize| {
+    let loaded = load(&|done, of| {
         bar.set_length(of as u64);
         bar.set_position(done as u64);
-    };
-    let model = match &packed {
-        Some(packed) => Loader::load_packed(backend, checkpoint, packed, options, progress),
-        None => Loader::load(backend, checkpoint, options, progress),
-    };
+    });
     bar.finish_and_clear();
-    model.map_err(model_error)
+    loaded.map_err(model_error)
 }
 
 /// Puts an adapter on the device that its model is on.

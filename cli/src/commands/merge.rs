@@ -113,7 +113,7 @@ impl Job for Probe<'_> {
         let prompter = Prompter::new(self.checkpoint).map_err(generate_error)?;
         let ids = prompter.raw(PROBE).map_err(generate_error)?;
         let merged = Checkpoint::open(&self.merge.out).map_err(checkpoint_error)?;
-        let merged = model::load(&backend, &merged, LoadOptions::default())?;
+        let merged = model::load_with(&backend, &merged, LoadOptions::default())?;
         let found = logits(&merged, &ids, None)?;
         drop(merged);
         let mut bases = vec![("base + adapter to merged", LoadOptions::default())];
@@ -123,7 +123,7 @@ impl Job for Probe<'_> {
         }
         let mut drift = Vec::new();
         for (what, options) in bases {
-            let model = model::load(&backend, self.checkpoint, options)?;
+            let model = model::load_with(&backend, self.checkpoint, options)?;
             let expected = logits(&model, &ids, Some(self.adapter))?;
             drift.push((what.to_owned(), distance(&found, &expected)));
         }
@@ -133,9 +133,6 @@ impl Job for Probe<'_> {
 
 fn logits<B: Backend>(model: &Model<B>, ids: &[u32], adapter: Option<&Adapter>) -> Result<Vec<f32>> {
     let adapters = load_adapter(model, adapter)?;
-Some(adapter) => Some(adapters(model.backend(), &model.config, adapter, false).map_err(model_error)?),
-        None => None,
-    };
     let context = model.context([1, ids.len()], None, None).map_err(model_error)?;
     let hidden = model
         .forward(ids, &context, adapters.as_ref(), |_, _| {})

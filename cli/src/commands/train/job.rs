@@ -112,7 +112,7 @@ impl crate::engine::Job for Opened {
         }
         .map_err(train_error)?;
         let options = load_options(config, &backend);
-        let loaded = model::load(&backend, &self.checkpoint, options)?;
+        let loaded = model::load_with(&backend, &self.checkpoint, options)?;
         let first = |target: &Target, side: Side| match &self.adapter {
             Some(adapter) => adapter_file::values(adapter, target, side),
             None => Vec::new(),
