@@ -15,8 +15,8 @@ use clap::Args;
 use crate::engine::{DeviceArgs, Job, with_device};
 use crate::error::{self, Annotate};
 use crate::generation::{GenerationArgs, stream};
-use crate::output;
 use crate::model::{ModelArgs, generate_error, load, load_adapter};
+use crate::output;
 
 /// Talk to a model.
 ///
