@@ -4,7 +4,8 @@ use anylora_engine::ops::{self, AttentionInput};
 use anylora_engine::{Attention, AttentionBackward, Backend, DType, Error, Mask};
 use anylora_engine_burn::reference;
 use anylora_tests::{
-    Indices, Operand, Output, Tolerance, cases, close, low_binding, on_every_device, on_every_gpu, same_bits,
+    Indices, Operand, Output, Tolerance, cases, close, gpus, low_binding, on_every_device, on_every_gpu,
+    read, same_bits,
 };
 use proptest::prelude::*;
 
@@ -281,6 +282,25 @@ fn attention_of_large_scores() {
             Tolerance::of(act).terms(case.dim).scale(size(&lse)),
         );
     });
+}
+
+/// More workgroups than one dimension of a launch has. A token that is alone sees itself only.
+#[test]
+fn attention_of_very_many_sequences() {
+    let gpu = &gpus()[0];
+    let case = Case::new([66_000, 1, 1, 1, 4], 0, CAUSAL);
+    let [q, k, v, _] = case.operands(DType::F32);
+    let [on_q, on_k, on_v] = [&q, &k, &v].map(|operand| operand.on(gpu));
+    let input = AttentionInput {
+        q: &on_q,
+        k: &on_k,
+        v: &on_v,
+        segments: None,
+        mask: CAUSAL,
+        scale: 1.0,
+    };
+    let (out, _) = ops::attention(&input).unwrap();
+    assert_eq!(read(&out), v.values);
 }
 
 #[test]
