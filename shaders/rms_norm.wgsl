@@ -2,13 +2,13 @@
 //   y = x * r * w;  dx = r * (g - x * r^2 * mean(g * x)).
 //
 // One workgroup takes one row: its invocations walk the row WIDTH elements each, sum up, and walk it again (out of the
-// cache) to write.
+// cache) to write. THREADS 64 is for short rows, where 256 would mostly wait for each other.
 #if ACT == f16
 enable f16;
 #endif
 #import grid
 #import vector
-const THREADS = 256u;
+const THREADS = #{THREADS}u;
 #import reduce
 
 struct Params {

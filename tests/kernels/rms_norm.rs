@@ -51,8 +51,10 @@ fn forward_and_backward() {
         [2, 256],
         [1, 257],
         [2, 576],
+        [1, 513],
         [1, 1024],
-        [1, 1028],
+        [2, 2048],
+        [2, 2052],
     ] {
         on_every_device!(|device, act| rms_norm(device, act, shape));
     }

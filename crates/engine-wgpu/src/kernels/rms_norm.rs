@@ -5,6 +5,9 @@ use super::pointwise::{width, windows};
 use crate::Wgpu;
 use crate::context::Launch;
 
+/// Up to this many vectors, 64 invocations a row are enough.
+const SHORT: usize = 512;
+
 pub(crate) fn rms_norm(
     gpu: &Wgpu,
     x: &Tensor<Wgpu>,
@@ -40,6 +43,7 @@ fn launch(
     let (rows, columns) = (x.leading() as u64, x.columns());
     let row_bytes = (columns * x.dtype().size()) as u64;
     let (width, width_name) = width(&[columns]);
+    let threads = if columns / width <= SHORT { "64" } else { "256" };
     for window in windows(gpu, "rms_norm", rows, &[row_bytes])? {
         let rows = window.end - window.start;
         let mut bindings = vec![("weight", gpu.bind(weight))];
@@ -50,6 +54,7 @@ fn launch(
             defines: &[
                 ("ACT", gpu.act(x.dtype())),
                 ("WIDTH", width_name),
+                ("THREADS", threads),
                 ("REDUCE", gpu.reduce()),
             ],
             entry,

@@ -1,0 +1,202 @@
+//! Frozen linear layers: `shaders/linear.wgsl` for many rows, `shaders/linear_few.wgsl` for a few.
+//!
+//! Tensors above the binding limit go in windows of rows of the activations and of rows of W. Forward's windows of W
+//! are columns of y; backward's are summed in order, the sum being rounded to dx's type after each.
+
+mod weight;
+mod windows;
+
+use std::ops::Range;
+
+use anylora_engine::{Dropout, Linear, LinearBackward, Result, Tensor, Weight};
+use anylora_shaders::params;
+use bytemuck::Zeroable;
+
+use self::windows::{RowBits, part, windows};
+use crate::Wgpu;
+use crate::context::Launch;
+
+const OP: &str = "linear";
+
+/// Bits of `params.flags`, as `shaders/shared/linear_params.wgsl` has them.
+const INPUT_ALIGNED: u32 = 1;
+const WEIGHT_ALIGNED: u32 = 2;
+const ACCUMULATE: u32 = 4;
+const BIAS: u32 = 8;
+
+/// Below this many rows, reading W takes the time.
+const FEW_ROWS: u64 = 16;
+
+pub(crate) fn linear(gpu: &Wgpu, op: Linear<'_, Wgpu>) -> Result<()> {
+    run(
+        gpu,
+        &Product {
+            forward: true,
+            input: op.x,
+            weight: op.weight,
+            bias: op.bias,
+            adapter: op.lora.map(|lora| [lora.xa, lora.b]),
+            dropout: None,
+            out: op.y,
+        },
+    )
+}
+
+pub(crate) fn linear_backward(gpu: &Wgpu, op: LinearBackward<'_, Wgpu>) -> Result<()> {
+    run(
+        gpu,
+        &Product {
+            forward: false,
+            input: op.dy,
+            weight: op.weight,
+            bias: None,
+            adapter: op.lora.map(|lora| [lora.dyb, lora.a]),
+            dropout: op.lora.and_then(|lora| lora.dropout),
+            out: op.dx,
+        },
+    )
+}
+
+/// Forward or backward in the kernels' terms.
+struct Product<'a> {
+    forward: bool,
+    /// x or dy.
+    input: &'a Tensor<Wgpu>,
+    weight: &'a Weight<Wgpu>,
+    bias: Option<&'a Tensor<Wgpu>>,
+    /// xa and B, or dyb and A.
+    adapter: Option<[&'a Tensor<Wgpu>; 2]>,
+    dropout: Option<Dropout>,
+    /// y or dx.
+    out: &'a Tensor<Wgpu>,
+}
+
+fn run(gpu: &Wgpu, product: &Product<'_>) -> Result<()> {
+    let rows = product.input.leading() as u64;
+    let n = product.weight.shape()[0] as u64;
+    let mut by_row = vec![RowBits::of(product.input, rows), RowBits::of(product.out, rows)];
+    let mut by_n = weight::row_bits(product.weight);
+    if let Some([left, right]) = product.adapter {
+        by_row.push(RowBits::of(left, rows));
+        if product.forward {
+            by_n.push(RowBits::of(right, n));
+        }
+    }
+    let weight_windows = windows(gpu, OP, n, &by_n)?;
+    for rows in windows(gpu, OP, rows, &by_row)? {
+        for window in &weight_windows {
+            launch(gpu, product, &rows, window)?;
+        }
+    }
+    Ok(())
+}
+
+/// One window of rows and one of W.
+fn launch(gpu: &Wgpu, product: &Product<'_>, rows: &Range<u64>, window: &Range<u64>) -> Result<()> {
+    let Product {
+        forward,
+        input,
+        weight,
+        out,
+        ..
+    } = *product;
+    let [n, k] = weight.shape().map(|size| size as u64);
+    let count = rows.end - rows.start;
+    let width = window.end - window.start;
+    let (inner, outer) = if forward { (k, width) } else { (width, k) };
+    let mut params = params::Linear {
+        rows: count as u32,
+        inner: inner as u32,
+        outer: outer as u32,
+        row_first: rows.start as u32,
+        ..params::Linear::zeroed()
+    };
+    let mut bindings = weight::bind(gpu, weight, window, &mut params);
+
+    // Whole rows of the activations; the window of W chooses columns of one of them.
+    let activation = |tensor: &Tensor<Wgpu>| {
+        let size = tensor.dtype().size() as u64;
+        let row = tensor.columns() as u64 * size;
+        let part = part(gpu, tensor, rows.start * row..rows.end * row);
+        (part.bind, part.skipped / size)
+    };
+    let (bind, skipped) = activation(input);
+    bindings.push(("input", bind));
+    params.input_first = (skipped + if forward { 0 } else { window.start }) as u32;
+    params.input_stride = input.columns() as u32;
+    let (bind, skipped) = activation(out);
+    bindings.push(("out", bind));
+    params.out_first = (skipped + if forward { window.start } else { 0 }) as u32;
+    params.out_stride = out.columns() as u32;
+    let aligned = |first: u32, stride: u32| first.is_multiple_of(4) && stride.is_multiple_of(4);
+    for (flag, set) in [
+        (INPUT_ALIGNED, aligned(params.input_first, params.input_stride)),
+        (WEIGHT_ALIGNED, aligned(params.weight_first, params.columns)),
+        (ACCUMULATE, !forward && window.start > 0),
+        (BIAS, product.bias.is_some()),
+    ] {
+        params.flags |= if set { flag } else { 0 };
+    }
+
+    if forward {
+        bindings.push(match product.bias {
+            Some(bias) => {
+                let part = part(gpu, bias, window.start * 4..window.end * 4);
+                params.bias_first = (part.skipped / 4) as u32;
+                ("bias", part.bind)
+            }
+            None => ("bias", gpu.dummy()),
+        });
+    }
+    // Backward's first window adds the adapter's share for all.
+    match product.adapter.filter(|_| forward || window.start == 0) {
+        Some([left, right]) => {
+            let rank = left.columns() as u64;
+            let (bind, skipped) = activation(left);
+            bindings.push(("left", bind));
+            params.left_first = skipped as u32;
+            let of = if forward { window.clone() } else { 0..rank };
+            let row = right.columns() as u64 * 4;
+            let part = part(gpu, right, of.start * row..of.end * row);
+            bindings.push(("right", part.bind));
+            params.right_first = (part.skipped / 4) as u32;
+            params.rank = rank as u32;
+        }
+        None => bindings.extend([("left", gpu.dummy()), ("right", gpu.dummy())]),
+    }
+    if let Some(dropout) = product.dropout.filter(|_| params.rank > 0) {
+        params.dropout_key = dropout.key();
+        params.dropout_step = dropout.step;
+        params.dropout_layer = dropout.layer;
+        params.dropout_threshold = dropout.threshold();
+        params.dropout_keep = dropout.keep_scale();
+    }
+
+    let types = [
+        ("WEIGHT", weight::format(weight)),
+        ("ACT", gpu.act(input.dtype())),
+        ("OUT", gpu.act(out.dtype())),
+    ];
+    debug_assert!(n >= window.end, "the window is within W");
+    let (kernel, defines, tiles) = if forward && count < FEW_ROWS {
+        let (rows, columns) = match count {
+            1 => ("1", 4),
+            2..=4 => ("4", 4),
+            _ => ("16", 2),
+        };
+        let defines = [("ROWS", rows), ("REDUCE", gpu.reduce())];
+        ("linear_few", defines.to_vec(), outer.div_ceil(columns))
+    } else {
+        let direction = if forward { "forward" } else { "backward" };
+        let tiles = count.div_ceil(64) * outer.div_ceil(64);
+        ("linear", vec![("DIRECTION", direction)], tiles)
+    };
+    gpu.launch(&Launch {
+        kernel,
+        defines: &[&types, defines.as_slice()].concat(),
+        entry: "main",
+        params: bytemuck::bytes_of(&params),
+        bindings: &bindings,
+        workgroups: gpu.spread(tiles),
+    })
+}

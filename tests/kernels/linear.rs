@@ -1,0 +1,319 @@
+//! linear, linear_backward: every weight format, with and without the adapter's share.
+
+use anylora_engine::{
+    Backend, DType, Dropout, Linear, LinearBackward, LoraTerm, LoraTermBackward, Weight, ops,
+};
+use anylora_engine_burn::reference;
+use anylora_quant::{BlockSize, Codebook, quantize};
+use anylora_tests::{
+    Operand, Output, Tolerance, cases, close, encode, gpus, low_binding, on_every_device, on_every_gpu,
+    same_bits,
+};
+use proptest::prelude::*;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Format {
+    Dense(DType),
+    Packed {
+        codebook: Codebook,
+        block: usize,
+        double: bool,
+    },
+}
+
+const NF4: Format = packed(Codebook::Nf4, 64, false);
+const NF4_DOUBLE: Format = packed(Codebook::Nf4, 64, true);
+const FP4: Format = packed(Codebook::Fp4, 32, true);
+
+const fn packed(codebook: Codebook, block: usize, double: bool) -> Format {
+    Format::Packed {
+        codebook,
+        block,
+        double,
+    }
+}
+
+const FORMATS: [Format; 6] = [
+    Format::Dense(DType::F32),
+    Format::Dense(DType::F16),
+    Format::Dense(DType::BF16),
+    NF4,
+    NF4_DOUBLE,
+    FP4,
+];
+
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    m: usize,
+    n: usize,
+    k: usize,
+    format: Format,
+    bias: bool,
+    rank: usize,
+    dropout: f32,
+    /// Forward's y and backward's dy are f32, whatever the activation is.
+    wide: bool,
+}
+
+impl Case {
+    const fn new([m, n, k]: [usize; 3], format: Format) -> Self {
+        Self {
+            m,
+            n,
+            k,
+            format,
+            bias: false,
+            rank: 0,
+            dropout: 0.0,
+            wide: false,
+        }
+    }
+
+    fn wide(&self, act: DType) -> DType {
+        if self.wide { DType::F32 } else { act }
+    }
+
+    /// The weight on the device, and its values.
+    fn weight<B: Backend>(&self, device: &B) -> (Weight<B>, Operand<2>) {
+        let shape = [self.n, self.k];
+        let values = Operand::random(1, shape, DType::F32);
+        match self.format {
+            Format::Dense(dtype) => {
+                let values = Operand::new(shape, dtype, values.values);
+                let weight = Weight::dense(device, shape, dtype, &encode(dtype, &values.values)).unwrap();
+                (weight, values)
+            }
+            Format::Packed {
+                codebook,
+                block,
+                double,
+            } => {
+                let block = BlockSize::new(block).unwrap();
+                let mut packed = quantize(&values.values, codebook, block).unwrap();
+                if double {
+                    packed = packed.double_quantize().unwrap();
+                }
+                let values = Operand::new(shape, DType::F32, packed.dequantize());
+                (Weight::quantized(device, shape, &packed).unwrap(), values)
+            }
+        }
+    }
+
+    /// xa and B, or dyb and A.
+    fn adapter(&self, left: [usize; 2], right: [usize; 2]) -> Option<[Operand<2>; 2]> {
+        let matrix = |(shape, seed)| Operand::random(seed, shape, DType::F32);
+        (self.rank > 0).then(|| [(left, 4), (right, 5)].map(matrix))
+    }
+}
+
+fn forward<B: Backend>(device: &B, act: DType, case: Case) {
+    let Case { m, n, k, rank, .. } = case;
+    let (weight, dense) = case.weight(device);
+    let x = Operand::random(2, [m, k], act);
+    let bias = case.bias.then(|| Operand::random(3, [n], DType::F32));
+    let adapter = case.adapter([m, rank], [n, rank]);
+
+    let mut y = reference::linear(x.leaf(), dense.leaf(), bias.as_ref().map(Operand::leaf));
+    if let Some([xa, b]) = &adapter {
+        y = y + xa.leaf().matmul(b.leaf().transpose());
+    }
+    let expected = reference::to_vec(&y);
+
+    let adapter = adapter.map(|[xa, b]| [xa.view_on(device), b.view_on(device)]);
+    let bias = bias.map(|bias| bias.view_on(device));
+    let out = Output::new(device, &[m, n], case.wide(act));
+    let op = Linear {
+        x: &x.view_on(device),
+        weight: &weight,
+        bias: bias.as_ref(),
+        lora: adapter.as_ref().map(|[xa, b]| LoraTerm { xa, b }),
+        y: &out.view,
+    };
+    device.linear(op).unwrap();
+    let tolerance = Tolerance::of(case.wide(act)).terms(k + rank);
+    close(&format!("y of {case:?}"), &out.view, &expected, tolerance);
+    out.check_around();
+}
+
+/// The gradient in x, which is rounded `roundings` times.
+fn backward<B: Backend>(device: &B, act: DType, case: Case, roundings: usize) {
+    let Case { m, n, k, rank, .. } = case;
+    let (weight, dense) = case.weight(device);
+    let dy = Operand::random(2, [m, n], case.wide(act));
+    let adapter = case.adapter([m, rank], [rank, k]);
+    let dropout = (case.dropout > 0.0).then_some(Dropout {
+        p: case.dropout,
+        seed: 0x1234_5678_9ABC_DEF0,
+        step: 3,
+        layer: 7,
+    });
+
+    let x = Operand::random(6, [m, k], DType::F32).leaf();
+    let mut loss = (reference::linear(x.clone(), dense.leaf(), None) * dy.leaf()).sum();
+    if let Some([dyb, a]) = &adapter {
+        let dropped = match &dropout {
+            Some(dropout) => x.clone() * reference::dropout_mask(dropout, [m, k], &Default::default()),
+            None => x.clone(),
+        };
+        loss = loss + (dropped.matmul(a.leaf().transpose()) * dyb.leaf()).sum();
+    }
+    let expected = reference::gradient(&x, &loss.backward());
+
+    let adapter = adapter.map(|[dyb, a]| [dyb.view_on(device), a.view_on(device)]);
+    let out = Output::new(device, &[m, k], act);
+    let op = LinearBackward {
+        dy: &dy.view_on(device),
+        weight: &weight,
+        lora: adapter
+            .as_ref()
+            .map(|[dyb, a]| LoraTermBackward { dyb, a, dropout }),
+        dx: &out.view,
+    };
+    device.linear_backward(op).unwrap();
+    let tolerance = Tolerance::of(act).terms(n + rank).roundings(roundings);
+    close(&format!("dx of {case:?}"), &out.view, &expected, tolerance);
+    out.check_around();
+}
+
+fn any_case(m: std::ops::Range<usize>) -> impl Strategy<Value = Case> {
+    let format = (0..7_usize, 5..13_u32).prop_map(|(format, block)| match format {
+        6 => packed(Codebook::Nf4, 1 << block, true),
+        format => FORMATS[format],
+    });
+    let rank = prop_oneof![Just(0_usize), 1..65_usize];
+    let dropout = prop_oneof![Just(0.0_f32), Just(0.3)];
+    let shape = (m, 1..150_usize, 1..150_usize);
+    let flags = (any::<bool>(), any::<bool>());
+    (shape, format, rank, dropout, flags).prop_map(|((m, n, k), format, rank, dropout, (bias, wide))| Case {
+        m,
+        n,
+        k,
+        format,
+        bias,
+        rank,
+        dropout,
+        wide,
+    })
+}
+
+#[test]
+fn many_rows_as_the_reference() {
+    cases(12, any_case(16..140), |case| {
+        on_every_device!(|device, act| {
+            forward(device, act, case);
+            backward(device, act, case, 1);
+        });
+    });
+}
+
+#[test]
+fn few_rows_as_the_reference() {
+    cases(10, any_case(1..17), |case| {
+        on_every_device!(|device, act| {
+            forward(device, act, case);
+            backward(device, act, case, 1);
+        });
+    });
+}
+
+/// Whole tiles, one more and one fewer, for every format.
+#[test]
+fn around_tile_edges() {
+    let shapes = [
+        [64, 64, 64],
+        [65, 63, 68],
+        [63, 65, 129],
+        [17, 128, 15],
+        [128, 8, 96],
+        [32, 96, 320],
+    ];
+    for (shape, format) in shapes.into_iter().zip(FORMATS) {
+        let case = Case {
+            bias: true,
+            rank: 16,
+            dropout: 0.25,
+            ..Case::new(shape, format)
+        };
+        on_every_device!(|device, act| {
+            forward(device, act, case);
+            backward(device, act, case, 1);
+        });
+    }
+}
+
+/// One row and a few, with more columns than one round of invocations reads.
+#[test]
+fn one_token() {
+    for format in FORMATS {
+        for (m, k) in [(1, 1100), (3, 520), (15, 513)] {
+            let case = Case {
+                bias: m == 1,
+                rank: 8,
+                ..Case::new([m, 9, k], format)
+            };
+            on_every_gpu!(|device, act| forward(device, act, case));
+        }
+    }
+}
+
+/// K that is odd, and not a multiple of the block: rows begin within bytes and blocks.
+#[test]
+fn rows_that_begin_within_a_byte() {
+    for double in [false, true] {
+        for block in [32, 4096] {
+            for k in [1, 31, 33] {
+                let case = Case::new([18, 70, k], packed(Codebook::Nf4, block, double));
+                on_every_gpu!(|device, act| {
+                    forward(device, act, case);
+                    backward(device, act, case, 1);
+                });
+                let few = Case { m: 2, ..case };
+                on_every_gpu!(|device, act| forward(device, act, few));
+            }
+        }
+    }
+}
+
+/// Weights, absmax, activations and adapters in several windows each.
+#[test]
+fn above_the_binding_limit() {
+    let gpu = low_binding(2048);
+    for format in FORMATS {
+        for [m, n, k] in [[20, 130, 96], [3, 100, 37], [70, 40, 33]] {
+            let case = Case {
+                bias: true,
+                rank: 5,
+                dropout: 0.5,
+                ..Case::new([m, n, k], format)
+            };
+            for act in [DType::F32, DType::F16] {
+                forward(&gpu, act, case);
+                backward(&gpu, act, case, 20);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_above_the_binding_limit_is_refused() {
+    let gpu = low_binding(2048);
+    let (weight, _) = Case::new([2, 2, 600], Format::Dense(DType::F32)).weight(&gpu);
+    let x = Operand::random(1, [2, 600], DType::F32).on(&gpu);
+    let error = ops::linear(&x, &weight, None).unwrap_err().to_string();
+    assert!(error.contains("linear") && error.contains("2048"), "{error}");
+}
+
+#[test]
+fn twice_the_same_bits() {
+    for gpu in gpus() {
+        for m in [1, 40] {
+            let (weight, _) = Case::new([m, 70, 200], NF4_DOUBLE).weight(gpu);
+            let x = Operand::random(2, [m, 200], DType::F32).on(gpu);
+            let dy = Operand::random(3, [m, 70], DType::F32).on(gpu);
+            same_bits("linear", || {
+                let y = ops::linear(&x, &weight, None).unwrap();
+                vec![y, ops::linear_backward(&dy, &weight).unwrap()]
+            });
+        }
+    }
+}
