@@ -1,4 +1,5 @@
-//! Frozen linear layers: `shaders/linear.wgsl` for many rows, `shaders/linear_few.wgsl` for a few.
+//! Frozen linear layers: `shaders/linear.wgsl` for many rows, `shaders/linear_few.wgsl` for a few, and
+//! `shaders/linear_lanes.wgsl` for many rows on software adapters.
 //!
 //! Tensors above the binding limit go in windows of rows of the activations and of rows of W. Forward's windows of W
 //! are columns of y; backward's are summed in order, the sum being rounded to dx's type after each.
@@ -187,9 +188,14 @@ fn launch(gpu: &Wgpu, product: &Product<'_>, rows: &Range<u64>, window: &Range<u
         let defines = [("ROWS", rows), ("REDUCE", gpu.reduce())];
         ("linear_few", defines.to_vec(), outer.div_ceil(columns))
     } else {
-        let direction = if forward { "forward" } else { "backward" };
-        let tiles = count.div_ceil(64) * outer.div_ceil(64);
-        ("linear", vec![("DIRECTION", direction)], tiles)
+        let direction = ("DIRECTION", if forward { "forward" } else { "backward" });
+        if has_lanes(gpu, product, &params) {
+            let tiles = count.div_ceil(16) * outer.div_ceil(64);
+            ("linear_lanes", vec![direction, ("LANES", "8")], tiles)
+        } else {
+            let tiles = count.div_ceil(64) * outer.div_ceil(64);
+            ("linear", vec![direction], tiles)
+        }
     };
     gpu.launch(&Launch {
         kernel,
@@ -199,4 +205,19 @@ fn launch(gpu: &Wgpu, product: &Product<'_>, rows: &Range<u64>, window: &Range<u
         bindings: &bindings,
         workgroups: gpu.spread(tiles),
     })
+}
+
+/// Whether `shaders/linear_lanes.wgsl` is the faster one here, and computes this.
+fn has_lanes(gpu: &Wgpu, product: &Product<'_>, params: &params::Linear) -> bool {
+    let blocks = match product.weight {
+        Weight::Dense(_) => true,
+        Weight::Nf4(nf4) => nf4.block_size >= 64 && params.weight_first.is_multiple_of(32),
+    };
+    let aligned = INPUT_ALIGNED | WEIGHT_ALIGNED;
+    gpu.is_software()
+        && gpu.0.subgroup_size == Some(8)
+        && params.flags & aligned == aligned
+        && params.columns.is_multiple_of(64)
+        && params.inner.is_multiple_of(4)
+        && blocks
 }
