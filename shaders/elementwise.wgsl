@@ -1,28 +1,39 @@
-// x = a + b, x = x + b and x = x * factor, of any shape, computed in f32.
+// x = a + b, x = x + b and x = x * factor: tensors of one shape, computed in f32.
 //
-// One invocation takes WIDTH elements at the same place of all tensors: consecutive invocations read consecutive
-// addresses. WIDTH 4 is for sizes that are multiples of 4.
+// One invocation takes the 4 elements of one vector, and where the last vector is not whole, its first ones:
+// consecutive invocations read consecutive addresses.
 #if ACT == f16
 enable f16;
 #endif
 #import grid
-#import vector
+alias Stored = vec4<#{ACT}>;
 
 struct Params {
-    count: u32, // vectors of WIDTH elements
-    factor: f32, // `scale`'s
+    count: u32, // elements
+    factor: f32, // what `scale` multiplies by
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<Stored>; // [count, WIDTH]
-@group(0) @binding(2) var<storage, read> b: array<Stored>; // [count, WIDTH]
-@group(0) @binding(3) var<storage, read_write> x: array<Stored>; // [count, WIDTH]
+@group(0) @binding(1) var<storage, read> a: array<Stored>; // [count / 4, 4]
+@group(0) @binding(2) var<storage, read> b: array<Stored>; // [count / 4, 4]
+@group(0) @binding(3) var<storage, read_write> x: array<Stored>; // [count / 4, 4]
+
+fn store(i: u32, value: vec4<f32>) {
+    let stored = Stored(value);
+    if 4u * i + 4u <= params.count {
+        x[i] = stored;
+    } else {
+        for (var lane = 0u; 4u * i + lane < params.count; lane++) {
+            x[i][lane] = stored[lane];
+        }
+    }
+}
 
 @compute @workgroup_size(256)
 fn add(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let i = workgroup_index(group, groups) * 256u + local;
-    if i < params.count {
-        x[i] = Stored(Value(a[i]) + Value(b[i]));
+    if 4u * i < params.count {
+        store(i, vec4<f32>(a[i]) + vec4<f32>(b[i]));
     }
 }
 
@@ -30,15 +41,15 @@ fn add(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups:
 @compute @workgroup_size(256)
 fn add_in_place(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let i = workgroup_index(group, groups) * 256u + local;
-    if i < params.count {
-        x[i] = Stored(Value(x[i]) + Value(b[i]));
+    if 4u * i < params.count {
+        store(i, vec4<f32>(x[i]) + vec4<f32>(b[i]));
     }
 }
 
 @compute @workgroup_size(256)
 fn scale(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let i = workgroup_index(group, groups) * 256u + local;
-    if i < params.count {
-        x[i] = Stored(Value(x[i]) * params.factor);
+    if 4u * i < params.count {
+        store(i, vec4<f32>(x[i]) * params.factor);
     }
 }

@@ -25,7 +25,7 @@ enable f16;
 @group(0) @binding(7) var<storage, read> right: array<f32>; // B [N, r] or A [r, K]
 @group(0) @binding(8) var<storage, read_write> out: array<#{OUT}>; // y [M, N] or dx [M, K]
 
-const LANES = #{LANES}u;
+const LANES = #{SUBGROUP}u;
 const ROWS = 16u; // of the output
 const COLUMNS = 8u; // of each invocation
 const STEPS = 32u; // of the input at a time: a quad of each lane

@@ -7,5 +7,18 @@
     reason = "a test fails by panicking"
 )]
 
+mod adamw;
+mod attention;
+mod attention_decode;
+mod cache_append;
+mod cross_entropy;
 mod elementwise;
+mod embedding;
+mod head_loss;
 mod linear;
+mod lora;
+mod lora_linear;
+mod reduce;
+mod rms_norm;
+mod rope;
+mod swiglu;

@@ -128,6 +128,32 @@ macro_rules! on_every_gpu {
     }};
 }
 
+/// As [`on_every_device!`], on the fewest devices that compile every variant of a kernel that has none for subgroups:
+/// the CPU engine, the baseline device with f32, and the device with all features with f16, where it has that.
+#[macro_export]
+macro_rules! on_each_activation {
+    (|$device:ident, $act:ident| $test:expr) => {{
+        {
+            let ($device, $act) = (&$crate::cpu(), anylora_engine::DType::F32);
+            let _scope = $crate::Scope::new($device, $act);
+            $test;
+        }
+        for ($device, $act) in $crate::each_activation() {
+            let _scope = $crate::Scope::new($device, $act);
+            $test;
+        }
+    }};
+}
+
+/// The devices of [`on_each_activation!`], without the CPU engine.
+pub fn each_activation() -> Vec<(&'static Wgpu, DType)> {
+    let gpus = gpus();
+    // The last one is the device with all features once more, checked.
+    let mut devices = vec![(&gpus[0], DType::F32), (&gpus[gpus.len() - 2], DType::F16)];
+    devices.retain(|(gpu, act)| gpu.caps().has_activation(*act));
+    devices
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -32,7 +32,7 @@ mod values;
 
 pub use cases::cases;
 pub use compare::{Tolerance, close, same_bits};
-pub use devices::{Scope, activations, checked, cpu, gpus, low_binding, open, wgpu_with};
+pub use devices::{Scope, activations, checked, cpu, each_activation, gpus, low_binding, open, wgpu_with};
 pub use operand::{Indices, Operand, read};
 pub use output::Output;
 pub use values::{decode, encode, rounded, uniform, uniform_integers};

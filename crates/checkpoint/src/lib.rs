@@ -1,1 +1,32 @@
 //! Model and adapter files: safetensors, GGUF, config.json, PEFT adapters; bytes in, no printing.
+//!
+//! [`Checkpoint::open`] reads a model's hyperparameters and the places of its tensors; [`Checkpoint::read`] lends one
+//! tensor in its storage format. Whatever the file format, names are those of transformers. Every bad file is a
+//! [`CheckpointError`] that names file, place, what was expected and what was found, with all bad places of one kind
+//! listed at once; nothing here panics on a bad file or allocates more than its size warrants.
+
+mod bitsandbytes;
+mod bytes;
+mod checkpoint;
+mod config;
+mod error;
+mod fields;
+mod folder;
+mod generation;
+mod gguf;
+mod nearest;
+#[cfg(not(target_arch = "wasm32"))]
+mod open;
+mod safetensors;
+mod shards;
+mod tensor;
+mod tokenizer;
+
+pub use bytes::FileBytes;
+pub use checkpoint::{Checkpoint, FileFormat};
+pub use config::{ModelConfig, RopeConfig, RopeScaling};
+pub use error::{CheckpointError, Problem, Problems, Result};
+pub use folder::Files;
+pub use generation::GenerationConfig;
+pub use tensor::{FloatType, StoredTensor, TensorFormat, TensorInfo, Values};
+pub use tokenizer::TokenizerConfig;

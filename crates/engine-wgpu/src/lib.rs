@@ -12,8 +12,6 @@
 //!
 //! Nothing here panics for a device's sake, and nothing blocks on the GPU but an allocation that was refused once.
 
-#![allow(dead_code, reason = "until the launchers are here")]
-
 mod adapters;
 mod backend;
 mod context;

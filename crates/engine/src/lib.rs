@@ -6,7 +6,9 @@
 //!   scratch through the [`Ledger`], and calls the kernel, so that every engine allocates alike.
 //! - [`Tensor`] and [`Weight`]: device memory with a shape; frozen weights in their storage format.
 //! - [`Tape`]: records a block's forward operations and runs them backward.
+//! - [`mod@self_test`]: every operation of a device against another's.
 
+mod arguments;
 mod backend;
 mod caps;
 mod device;
@@ -16,15 +18,17 @@ mod dtype;
 mod error;
 mod ledger;
 pub mod ops;
+pub mod self_test;
 mod tape;
 mod tensor;
 mod weight;
 mod windows;
 
-pub use backend::{
-    AdamW, Attention, AttentionBackward, AttentionDecode, Backend, Linear, LinearBackward, LoraDown,
-    LoraGrad, LoraTerm, LoraTermBackward, Mask, Side,
+pub use arguments::{
+    AdamW, Attention, AttentionBackward, AttentionDecode, Linear, LinearBackward, LoraDown, LoraGrad,
+    LoraTerm, LoraTermBackward, Mask, Side,
 };
+pub use backend::Backend;
 pub use caps::{Caps, DeviceInfo, DeviceKind, Tier};
 pub use device::{DeviceSpec, ParseDeviceError};
 pub use dropout::{Dropout, philox4x32};

@@ -26,6 +26,8 @@
 //! # Ok::<(), anylora_quant::QuantError>(())
 //! ```
 //!
+//! [`GgmlFormat`] are llama.cpp's block formats, which are only read.
+//!
 //! A tensor too large to hold in f32 goes through [`Quantizer`] in chunks. Work is spread over rayon's
 //! threads (in order on wasm32); the bits never depend on their number, nor on the SIMD level.
 
@@ -34,6 +36,7 @@ mod codebook;
 mod double;
 mod dynamic_map;
 mod error;
+mod ggml;
 mod parallel;
 mod quantize;
 mod quantized;
@@ -45,5 +48,6 @@ pub use codebook::Codebook;
 pub use double::{DoubleQuantized, NESTED_BLOCK};
 pub use dynamic_map::DYNAMIC_MAP_SIGNED;
 pub use error::QuantError;
+pub use ggml::GgmlFormat;
 pub use quantize::{Quantizer, quantize};
 pub use quantized::{Absmax, Quantized4};

@@ -1,1 +1,32 @@
-//! TrainConfig, Trainer, schedule, checkpoint and resume, plan, evaluate, compare.
+//! Training: from a model, data and a [`TrainConfig`] to an adapter in PEFT's format.
+
+mod atomic;
+mod choices;
+mod config;
+mod config_file;
+mod error;
+mod events;
+mod initial;
+mod parameters;
+mod pass;
+pub mod plan;
+mod plot;
+mod run;
+mod run_folder;
+mod schedule;
+pub mod snapshot;
+mod trainer;
+
+pub use choices::{Dtype, Quant, Schedule, TargetModules, TrainOn};
+pub use config::{TrainConfig, TrainOverrides};
+pub use config_file::ConfigError;
+pub use error::TrainError;
+pub use events::{EvalMetric, Event, Metric, StepMetric};
+pub use initial::initial_values;
+pub use parameters::{OptimizerStep, Parameters, State, Target};
+pub use pass::{evaluate, forward_backward};
+pub use plot::loss_svg;
+pub use run::{PeakBytes, Summary, WriteAdapter, run};
+pub use run_folder::RunFolder;
+pub use schedule::LearningRate;
+pub use trainer::{Initial, Trainer};

@@ -1,21 +1,18 @@
 //! add, scale, fill, cast, copy.
 
-use anylora_engine::{Error, Result, Tensor};
+use anylora_engine::{DType, Result, Tensor};
 use anylora_shaders::params;
 
 use super::pointwise::Pointwise;
 use crate::Wgpu;
 
 pub(crate) fn add(gpu: &Wgpu, a: &Tensor<Wgpu>, b: &Tensor<Wgpu>, out: &Tensor<Wgpu>) -> Result<()> {
-    if same(a, out) && same(b, out) {
-        return scale(gpu, out, 2.0);
-    }
-    let (entry, tensors): (_, &[_]) = if same(a, out) {
-        ("add_in_place", &[("b", b), ("x", out)])
-    } else if same(b, out) {
-        ("add_in_place", &[("b", a), ("x", out)])
-    } else {
-        ("add", &[("a", a), ("b", b), ("x", out)])
+    // A dispatch binds a buffer that it writes once.
+    let (entry, tensors): (_, &[_]) = match (same(a, out), same(b, out)) {
+        (true, true) => return scale(gpu, out, 2.0),
+        (true, false) => ("add_in_place", &[("b", b), ("x", out)]),
+        (false, true) => ("add_in_place", &[("b", a), ("x", out)]),
+        (false, false) => ("add", &[("a", a), ("b", b), ("x", out)]),
     };
     let kernel = Pointwise {
         op: "add",
@@ -43,22 +40,51 @@ pub(crate) fn scale(gpu: &Wgpu, x: &Tensor<Wgpu>, factor: f32) -> Result<()> {
     kernel.launch(gpu, |count| params::Elementwise { count, factor })
 }
 
-pub(crate) fn fill(_gpu: &Wgpu, _: &Tensor<Wgpu>, _: f32) -> Result<()> {
-    let engine = "engine-wgpu".to_owned();
-    Err(Error::Unsupported {
+pub(crate) fn fill(gpu: &Wgpu, x: &Tensor<Wgpu>, value: f32) -> Result<()> {
+    let (element, bits) = match x.dtype() {
+        DType::U32 => ("u32", value as u32),
+        DType::I32 => ("u32", (value as i32).cast_unsigned()),
+        DType::F16 => ("f16", f16_bits(value)),
+        _ => ("u32", value.to_bits()),
+    };
+    if bits == 0 && x.size_bytes().is_multiple_of(4) {
+        return gpu.clear_bytes(x);
+    }
+    let kernel = Pointwise {
         op: "fill",
-        what: "the kernel".to_owned(),
-        engine,
-    })
+        kernel: "fill",
+        defines: &[("ELEMENT", element)],
+        entry: "fill",
+        tensors: &[("x", x)],
+    };
+    kernel.launch(gpu, |count| params::Fill { count, bits })
 }
 
-pub(crate) fn cast(_gpu: &Wgpu, _: &Tensor<Wgpu>, _: &Tensor<Wgpu>) -> Result<()> {
-    let engine = "engine-wgpu".to_owned();
-    Err(Error::Unsupported {
+fn f16_bits(value: f32) -> u32 {
+    u32::from(half::f16::from_f32(value).to_bits())
+}
+
+pub(crate) fn cast(gpu: &Wgpu, x: &Tensor<Wgpu>, out: &Tensor<Wgpu>) -> Result<()> {
+    if x.dtype() == out.dtype() {
+        return copy(gpu, x, out);
+    }
+    let kernel = Pointwise {
         op: "cast",
-        what: "the kernel".to_owned(),
-        engine,
-    })
+        kernel: "cast",
+        defines: &[("FROM", name(x.dtype())), ("TO", name(out.dtype()))],
+        entry: "convert",
+        tensors: &[("x", x), ("y", out)],
+    };
+    kernel.launch(gpu, |count| params::Cast { count })
+}
+
+/// The define of a float type in memory.
+pub(super) fn name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F16 => "f16",
+        DType::BF16 => "bf16",
+        _ => "f32",
+    }
 }
 
 pub(crate) fn copy(gpu: &Wgpu, x: &Tensor<Wgpu>, out: &Tensor<Wgpu>) -> Result<()> {

@@ -13,4 +13,5 @@ mod pointwise;
 pub(crate) mod reduce;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
+mod sequences;
 pub(crate) mod swiglu;

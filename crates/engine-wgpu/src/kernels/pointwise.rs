@@ -1,18 +1,25 @@
-//! Launches of kernels that take the same place of all their tensors at once.
+//! Launches of kernels that take the same place of all their tensors at once, and of those that take rows.
 
-use anylora_engine::{Error, Result, Tensor, row_windows};
+use std::ops::Range;
+
+use anylora_engine::{Caps, Result, Tensor, row_windows};
 
 use crate::Wgpu;
 use crate::context::Launch;
 
 /// Invocations in a workgroup of these kernels.
-const THREADS: u64 = 256;
+pub(crate) const THREADS: u64 = 256;
 
-/// A kernel whose invocations take WIDTH elements of every tensor each: 4 where the length allows it, else 1.
+/// The bits of a quiet NaN, which kernels are told since WGSL can't name it.
+pub(crate) const NAN: u32 = 0x7fc0_0000;
+
+/// As many bytes as a window may have that kernels count its elements, of at least 2 bytes, in 31 bits.
+const MAX_WINDOW_BYTES: u64 = 1 << 32;
+
+/// A kernel whose invocations take the same 4 elements of every tensor each.
 pub(crate) struct Pointwise<'a> {
     pub(crate) op: &'static str,
     pub(crate) kernel: &'static str,
-    /// All but WIDTH.
     pub(crate) defines: &'a [(&'a str, &'a str)],
     pub(crate) entry: &'a str,
     /// By the names in the WGSL; all of one length.
@@ -21,42 +28,46 @@ pub(crate) struct Pointwise<'a> {
 
 impl Pointwise<'_> {
     /// Runs it, window by window where a tensor is larger than a binding. `params` gives the parameters for a count
-    /// of vectors of WIDTH elements.
+    /// of elements.
     pub(crate) fn launch<P: bytemuck::NoUninit>(&self, gpu: &Wgpu, params: impl Fn(u32) -> P) -> Result<()> {
-        let len = self.tensors.first().map_or(0, |(_, tensor)| tensor.len());
-        let (width, name) = if len.is_multiple_of(4) { (4, "4") } else { (1, "1") };
-        let mut defines = self.defines.to_vec();
-        defines.push(("WIDTH", name));
-        let sizes: Vec<u64> = self
-            .tensors
-            .iter()
-            .map(|(_, tensor)| (width * tensor.dtype().size()) as u64)
-            .collect();
-        for window in row_windows(self.op, (len / width) as u64, &sizes, &gpu.0.caps)? {
+        let len = self.tensors.first().map_or(0, |(_, tensor)| tensor.len()) as u64;
+        let size = |tensor: &Tensor<Wgpu>| tensor.dtype().size() as u64;
+        let sizes: Vec<u64> = self.tensors.iter().map(|(_, tensor)| size(tensor)).collect();
+        for window in windows(gpu, self.op, len, &sizes)? {
             let count = window.end - window.start;
+            let bind = |tensor| gpu.bind_rows(tensor, window.clone(), size(tensor));
             let bindings: Vec<_> = self
                 .tensors
                 .iter()
-                .zip(&sizes)
-                .map(|((name, tensor), size)| (*name, gpu.bind_rows(tensor, window.clone(), *size)))
+                .map(|(name, tensor)| (*name, bind(tensor)))
                 .collect();
             gpu.launch(&Launch {
                 kernel: self.kernel,
-                defines: &defines,
+                defines: self.defines,
                 entry: self.entry,
-                params: bytemuck::bytes_of(&params(to_u32(self.op, count)?)),
+                params: bytemuck::bytes_of(&params(count as u32)),
                 bindings: &bindings,
-                workgroups: gpu.spread(count.div_ceil(THREADS)),
+                workgroups: gpu.spread(count.div_ceil(4 * THREADS)),
             })?;
         }
         Ok(())
     }
 }
 
-/// A size as kernels take it.
-pub(crate) fn to_u32(op: &'static str, size: u64) -> Result<u32> {
-    u32::try_from(size).map_err(|_| Error::Argument {
-        op,
-        what: format!("{size} is more than kernels count, {}", u32::MAX),
-    })
+/// Windows of rows in which every tensor (`row_bytes` each row) fits one binding, and which kernels can count.
+pub(crate) fn windows(gpu: &Wgpu, op: &'static str, rows: u64, row_bytes: &[u64]) -> Result<Vec<Range<u64>>> {
+    let caps = Caps {
+        max_binding_bytes: gpu.0.caps.max_binding_bytes.min(MAX_WINDOW_BYTES),
+        ..gpu.0.caps
+    };
+    row_windows(op, rows, row_bytes, &caps)
+}
+
+/// Elements that kernels take at once along rows whose parts all have these lengths, and its define WIDTH.
+pub(crate) fn width(lengths: &[usize]) -> (usize, &'static str) {
+    if lengths.iter().all(|length| length.is_multiple_of(4)) {
+        (4, "4")
+    } else {
+        (1, "1")
+    }
 }

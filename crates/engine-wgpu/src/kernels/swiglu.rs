@@ -1,29 +1,40 @@
-#[allow(unused_imports, reason = "a stand-in")]
-use anylora_engine::*;
+use anylora_engine::{Result, Tensor};
+use anylora_shaders::params;
 
+use super::pointwise::Pointwise;
 use crate::Wgpu;
 
-pub(crate) fn swiglu(_gpu: &Wgpu, _: &Tensor<Wgpu>, _: &Tensor<Wgpu>, _: &Tensor<Wgpu>) -> Result<()> {
-    let engine = "engine-wgpu".to_owned();
-    Err(Error::Unsupported {
-        op: "swiglu",
-        what: "the kernel".to_owned(),
-        engine,
-    })
+pub(crate) fn swiglu(gpu: &Wgpu, gate: &Tensor<Wgpu>, up: &Tensor<Wgpu>, out: &Tensor<Wgpu>) -> Result<()> {
+    launch(gpu, "forward", &[("gate", gate), ("up", up), ("y", out)])
 }
 
 pub(crate) fn swiglu_backward(
-    _gpu: &Wgpu,
-    _: &Tensor<Wgpu>,
-    _: &Tensor<Wgpu>,
-    _: &Tensor<Wgpu>,
-    _: &Tensor<Wgpu>,
-    _: &Tensor<Wgpu>,
+    gpu: &Wgpu,
+    gate: &Tensor<Wgpu>,
+    up: &Tensor<Wgpu>,
+    dy: &Tensor<Wgpu>,
+    dgate: &Tensor<Wgpu>,
+    dup: &Tensor<Wgpu>,
 ) -> Result<()> {
-    let engine = "engine-wgpu".to_owned();
-    Err(Error::Unsupported {
-        op: "swiglu_backward",
-        what: "the kernel".to_owned(),
-        engine,
-    })
+    let tensors = [
+        ("gate", gate),
+        ("up", up),
+        ("dy", dy),
+        ("dgate", dgate),
+        ("dup", dup),
+    ];
+    launch(gpu, "backward", &tensors)
+}
+
+/// All tensors have gate's shape and type.
+fn launch(gpu: &Wgpu, entry: &str, tensors: &[(&str, &Tensor<Wgpu>)]) -> Result<()> {
+    let act = tensors.first().map_or("f32", |(_, gate)| gpu.act(gate.dtype()));
+    let kernel = Pointwise {
+        op: "swiglu",
+        kernel: "swiglu",
+        defines: &[("ACT", act)],
+        entry,
+        tensors,
+    };
+    kernel.launch(gpu, |count| params::Swiglu { count })
 }

@@ -191,7 +191,7 @@ fn launch(gpu: &Wgpu, product: &Product<'_>, rows: &Range<u64>, window: &Range<u
         let direction = ("DIRECTION", if forward { "forward" } else { "backward" });
         if has_lanes(gpu, product, &params) {
             let tiles = count.div_ceil(16) * outer.div_ceil(64);
-            ("linear_lanes", vec![direction, ("LANES", "8")], tiles)
+            ("linear_lanes", vec![direction, ("SUBGROUP", "8")], tiles)
         } else {
             let tiles = count.div_ceil(64) * outer.div_ceil(64);
             ("linear", vec![direction], tiles)

@@ -1,0 +1,36 @@
+//! swiglu and its backward, in GB/s of what they read and write.
+
+use anylora_benches::{activations, bench, device, tensor};
+use anylora_engine::{Backend, Result};
+use anylora_engine_wgpu::Wgpu;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+
+fn run(criterion: &mut Criterion, gpu: &Wgpu) -> Result<()> {
+    let shape = if gpu.is_software() {
+        [512, 1536]
+    } else {
+        [8192, 11_008]
+    };
+    let [rows, columns] = shape;
+    for act in activations(gpu) {
+        let new = || tensor(gpu, &shape, act);
+        let [gate, up, dy, dgate, dup] = [new()?, new()?, new()?, new()?, new()?];
+        let bytes = |tensors: usize| Throughput::Bytes((tensors * rows * columns * act.size()) as u64);
+        let name = |direction: &str| format!("{direction} {act} {rows}x{columns}");
+        bench(criterion, gpu, ["swiglu", &name("forward")], bytes(3), || {
+            gpu.swiglu(&gate, &up, &dgate)
+        });
+        bench(criterion, gpu, ["swiglu", &name("backward")], bytes(5), || {
+            gpu.swiglu_backward(&gate, &up, &dy, &dgate, &dup)
+        });
+    }
+    Ok(())
+}
+
+fn benches(criterion: &mut Criterion) {
+    let result = run(criterion, &device());
+    assert!(result.is_ok(), "{result:?}");
+}
+
+criterion_group!(swiglu, benches);
+criterion_main!(swiglu);

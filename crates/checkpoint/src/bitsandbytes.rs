@@ -1,0 +1,328 @@
+//! Weights that bitsandbytes already has in 4 bits, as transformers' `save_pretrained` writes them.
+//!
+//! A weight `W` of any shape is several tensors:
+//!
+//! | tensor | dtype | what |
+//! |---|---|---|
+//! | `W` | U8, or any type as a container | the packed codes, `[ceil(n / 2)]` bytes |
+//! | `W.absmax` | F32, or U8 where nested | one a block |
+//! | `W.quant_map` | F32 `[16]` | the codebook |
+//! | `W.nested_absmax` | F32 | where nested: one for each `nested_blocksize` blocks |
+//! | `W.nested_quant_map` | F32 `[256]` | where nested: the levels of the U8 absmax |
+//! | `W.quant_state.bitsandbytes__nf4` (or `__fp4`) | U8 | JSON: `quant_type`, `blocksize`, `shape`, `nested_blocksize`, `nested_offset` |
+//!
+//! Source: bitsandbytes 0.50 `functional.py:QuantState.as_dict`.
+
+use std::collections::BTreeMap;
+
+use anylora_quant::{
+    Absmax, BlockSize, Codebook, DYNAMIC_MAP_SIGNED, DoubleQuantized, NESTED_BLOCK, Quantized4,
+};
+use serde_json::Value;
+
+use crate::fields::{Fields, parse_object};
+use crate::folder::Files;
+use crate::shards::Place;
+use crate::{CheckpointError, FloatType, Problem, Problems, Result, TensorFormat, TensorInfo};
+
+const STATE: &str = ".quant_state.bitsandbytes__";
+const PARTS: [&str; 4] = [".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map"];
+
+/// A weight in 4 bits: the places of its parts, whose sizes fit each other.
+#[derive(Debug)]
+pub(crate) struct Place4 {
+    pub(crate) shape: Vec<usize>,
+    codebook: Codebook,
+    block_size: BlockSize,
+    packed: Place,
+    absmax: Place,
+    nested: Option<Nested>,
+}
+
+/// How the absmax are themselves quantized.
+#[derive(Debug)]
+struct Nested {
+    absmax: Place,
+    map: Place,
+    block: usize,
+    offset: f32,
+}
+
+/// Takes the parts of all 4-bit weights out of `tensors` and returns the weights under their own names.
+///
+/// # Errors
+/// [`CheckpointError::Malformed`] with every weight whose parts are missing or do not fit.
+pub(crate) fn take(files: &Files, tensors: &mut BTreeMap<String, Place>) -> Result<BTreeMap<String, Place4>> {
+    let states: Vec<String> = tensors
+        .keys()
+        .filter(|name| name.contains(STATE))
+        .cloned()
+        .collect();
+    let mut weights = BTreeMap::new();
+    let mut problems = Problems::default();
+    for state in states {
+        let Some(place) = tensors.remove(&state) else {
+            continue;
+        };
+        let weight = state.split(STATE).next().unwrap_or_default().to_string();
+        match Place4::new(files, tensors, &weight, &state, &place) {
+            Ok(parts) => {
+                weights.insert(weight, parts);
+            }
+            Err(CheckpointError::Malformed(mut more)) => problems.0.append(&mut more.0),
+            Err(error) => return Err(error),
+        }
+    }
+    // Parts of a weight that has no state; a bad state was reported above and took its parts along.
+    for (name, place) in tensors.iter() {
+        if let Some(weight) = PARTS.iter().find_map(|part| name.strip_suffix(part)) {
+            let expected = format!("`{weight}{STATE}nf4` beside it");
+            problems.0.push(Problem::new(
+                &place.file,
+                tensor(name),
+                expected,
+                "no such tensor",
+            ));
+        }
+    }
+    problems.into_result()?;
+    Ok(weights)
+}
+
+fn tensor(name: &str) -> String {
+    format!("tensor `{name}`")
+}
+
+impl Place4 {
+    fn new(
+        files: &Files,
+        tensors: &mut BTreeMap<String, Place>,
+        weight: &str,
+        state_name: &str,
+        state: &Place,
+    ) -> Result<Self> {
+        // All parts leave the map, whatever is wrong with some of them.
+        let mut take = |suffix: &str| tensors.remove(&format!("{weight}{suffix}"));
+        let (packed, absmax, map) = (take(""), take(".absmax"), take(".quant_map"));
+        let (nested_absmax, nested_map) = (take(".nested_absmax"), take(".nested_quant_map"));
+        let file = &state.file;
+        let label = format!("{file}: tensor `{state_name}`");
+        let object = parse_object(&label, state.bytes(files))?;
+        let mut f = Fields::new(&label, "", &object);
+        let codebook = match f.text("quant_type") {
+            Some("nf4") => Codebook::Nf4,
+            Some("fp4") => Codebook::Fp4,
+            other => {
+                let found = other.map_or("nothing".into(), |text| format!("{text:?}"));
+                f.problem("quant_type", "\"nf4\" or \"fp4\"", found);
+                Codebook::Nf4
+            }
+        };
+        let size = f.required_size("blocksize");
+        let block_size = BlockSize::new(size).unwrap_or_else(|_| {
+            f.problem("blocksize", "a power of two from 32 to 4096", size.to_string());
+            BlockSize::default()
+        });
+        let shape = f.sizes("shape");
+        let len = shape.iter().try_fold(1usize, |len, size| len.checked_mul(*size));
+        let Some(len) = len.filter(|len| *len > 0) else {
+            f.problem(
+                "shape",
+                "the weight's dimensions, none of them 0",
+                format!("{shape:?}"),
+            );
+            return Err(CheckpointError::Malformed(f.problems));
+        };
+        let is_nested = f.get("nested_blocksize").is_some();
+        let (block, offset) = match is_nested {
+            true => (
+                f.required_size("nested_blocksize"),
+                f.required_number("nested_offset"),
+            ),
+            false => (NESTED_BLOCK, 0.0),
+        };
+        let blocks = block_size.blocks(len);
+        let mut parts = Parts {
+            weight,
+            file,
+            problems: f.problems,
+        };
+        let packed = parts.container("", packed, len.div_ceil(2));
+        let absmax = match is_nested {
+            true => parts.part(".absmax", absmax, "U8", blocks),
+            false => parts.part(".absmax", absmax, "F32", blocks),
+        };
+        if let Some(map) = parts.part(".quant_map", map, "F32", 16)
+            && map.f32s(files) != codebook.levels()
+        {
+            let expected = format!("the levels of {}", codebook.name());
+            let place = tensor(&format!("{weight}.quant_map"));
+            parts
+                .problems
+                .0
+                .push(Problem::new(&map.file, place, expected, "other levels"));
+        }
+        let nested = if is_nested {
+            let nested_absmax = parts.part(".nested_absmax", nested_absmax, "F32", blocks.div_ceil(block));
+            let map = parts.part(".nested_quant_map", nested_map, "F32", 256);
+            nested_absmax.zip(map).map(|(absmax, map)| Nested {
+                absmax,
+                map,
+                block,
+                offset: offset as f32,
+            })
+        } else {
+            None
+        };
+        parts.problems.into_result()?;
+        match (packed, absmax) {
+            (Some(packed), Some(absmax)) => Ok(Self {
+                shape,
+                codebook,
+                block_size,
+                packed,
+                absmax,
+                nested,
+            }),
+            // A part that is not there is a problem, and problems were returned.
+            _ => Err(CheckpointError::malformed(
+                file,
+                tensor(weight),
+                "its parts",
+                "some of them",
+            )),
+        }
+    }
+
+    pub(crate) fn info(&self) -> TensorInfo {
+        let nested = self
+            .nested
+            .as_ref()
+            .map_or(0, |nested| nested.absmax.entry.range.len());
+        TensorInfo {
+            shape: self.shape.clone(),
+            format: TensorFormat::Quantized4 {
+                codebook: self.codebook,
+                block_size: self.block_size,
+                double: self.nested.is_some(),
+            },
+            bytes: self.packed.entry.range.len() + self.absmax.entry.range.len() + nested,
+        }
+    }
+
+    /// The weight as stored. Absmax that are nested in another way than [`DoubleQuantized`] are brought to f32, by
+    /// `map[code] * nested_absmax + offset`; all others keep their bits.
+    pub(crate) fn read(&self, files: &Files) -> Result<Quantized4> {
+        let absmax = match &self.nested {
+            None => Absmax::F32(self.absmax.f32s(files)),
+            Some(nested) => {
+                let codes = self.absmax.bytes(files);
+                let (nested_absmax, map) = (nested.absmax.f32s(files), nested.map.f32s(files));
+                if nested.block == NESTED_BLOCK && map == DYNAMIC_MAP_SIGNED {
+                    Absmax::Double(DoubleQuantized {
+                        codes: codes.to_vec(),
+                        nested_absmax,
+                        offset: nested.offset,
+                    })
+                } else {
+                    let groups = codes.chunks(nested.block).zip(nested_absmax);
+                    let absmax = groups.flat_map(|(codes, scale)| {
+                        let level = |code: &u8| map[usize::from(*code)] * scale + nested.offset;
+                        codes.iter().map(level).collect::<Vec<_>>()
+                    });
+                    Absmax::F32(absmax.collect())
+                }
+            }
+        };
+        let (packed, len) = (self.packed.bytes(files).to_vec(), self.shape.iter().product());
+        Quantized4::new_from_parts(self.codebook, self.block_size, len, packed, absmax).map_err(|error| {
+            CheckpointError::malformed(
+                &self.packed.file,
+                "4-bit weight",
+                "parts that fit",
+                error.to_string(),
+            )
+        })
+    }
+}
+
+/// The parts of one weight and what is wrong with them.
+struct Parts<'a> {
+    weight: &'a str,
+    file: &'a str,
+    problems: Problems,
+}
+
+impl Parts<'_> {
+    /// A part that must hold `bytes` bytes of any type.
+    fn container(&mut self, suffix: &str, place: Option<Place>, bytes: usize) -> Option<Place> {
+        let expected = format!("{bytes} bytes, as the quant_state has it");
+        self.checked(suffix, place, expected, |entry| entry.range.len() == bytes)
+    }
+
+    /// A part that must have `len` elements of a type.
+    fn part(&mut self, suffix: &str, place: Option<Place>, dtype: &str, len: usize) -> Option<Place> {
+        self.checked(suffix, place, format!("{dtype} [{len}]"), |entry| {
+            entry.dtype.name == dtype && entry.shape.iter().product::<usize>() == len
+        })
+    }
+
+    fn checked(
+        &mut self,
+        suffix: &str,
+        place: Option<Place>,
+        expected: String,
+        fits: impl Fn(&crate::safetensors::Entry) -> bool,
+    ) -> Option<Place> {
+        let found = match &place {
+            Some(place) if fits(&place.entry) => None,
+            Some(place) => Some(format!("{} {:?}", place.entry.dtype.name, place.entry.shape)),
+            None => Some("no such tensor".into()),
+        };
+        let Some(found) = found else { return place };
+        let file = place.map_or(self.file.to_string(), |place| place.file);
+        let name = tensor(&format!("{}{suffix}", self.weight));
+        self.problems.0.push(Problem::new(&file, name, expected, found));
+        None
+    }
+}
+
+/// Refuses a config whose weights are quantized by another method.
+pub(crate) fn check_method(quantization: Option<&Value>) -> Result<()> {
+    let Some(quantization) = quantization.filter(|value| !value.is_null()) else {
+        return Ok(());
+    };
+    let method = quantization.get("quant_method").and_then(Value::as_str);
+    let is_8bit = quantization.get("load_in_8bit").and_then(Value::as_bool) == Some(true);
+    let found = match (method, is_8bit) {
+        // The field came with bitsandbytes and is missing in the oldest of its checkpoints.
+        (Some("bitsandbytes") | None, false) => return Ok(()),
+        (Some("bitsandbytes") | None, true) => "bitsandbytes in 8 bits".to_string(),
+        (Some(other), _) => format!("{other:?}"),
+    };
+    let problem = Problem::new(
+        "config.json",
+        "`quantization_config.quant_method`",
+        "bitsandbytes in 4 bits (nf4, fp4), or no quantization",
+        found,
+    );
+    Err(CheckpointError::Unsupported {
+        problems: Problems(vec![problem]),
+        hint: "take the model that it was made from, in 16 bits, and add `--quant nf4`".into(),
+    })
+}
+
+impl Place {
+    /// The tensor's bytes; the header was checked against the length of its file.
+    pub(crate) fn bytes<'a>(&self, files: &'a Files) -> &'a [u8] {
+        &files[&self.file][self.entry.range.clone()]
+    }
+
+    /// An F32 tensor's values.
+    fn f32s(&self, files: &Files) -> Vec<f32> {
+        let bytes = self.bytes(files);
+        let mut values = vec![0.0; bytes.len() / 4];
+        FloatType::F32.decode(bytes, &mut values);
+        values
+    }
+}

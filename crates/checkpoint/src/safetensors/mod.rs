@@ -1,0 +1,10 @@
+//! The safetensors format: 8 bytes of header length, a JSON header, the tensors' bytes without gaps.
+//!
+//! Source: the format's description in huggingface/safetensors, README.md. The header is read here rather than by
+//! that crate because its errors stop at the first bad tensor and do not name it.
+
+mod dtype;
+mod header;
+
+pub(crate) use dtype::Dtype;
+pub(crate) use header::{Entry, Header};

@@ -1,0 +1,331 @@
+//! Makes a model out of tensors that arrive one at a time.
+//!
+//! Whoever has the tensors pushes them in any order: a checkpoint on disk in a loop ([`Loader::load`]), the browser as
+//! its downloads end. Each is put on the device, quantized where that is asked for, before the next is needed: the
+//! host holds no more than the tensor in hand.
+
+use std::collections::HashMap;
+
+use anylora_checkpoint::{Checkpoint, ModelConfig, StoredTensor, TensorFormat};
+use anylora_engine::{Backend, DType, MemoryKind, Tensor, Weight};
+use anylora_nn::{Attention, Block, FrozenLinear, Mlp, Projection, Resident, RmsNorm};
+use anylora_quant::{BlockSize, Codebook};
+
+use crate::model::rope;
+use crate::{
+    Architecture, Model, ModelError, Result, Role, TensorProblem, TensorSpec, layout, registry, store,
+};
+
+/// How linear layers are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quantization {
+    /// NF4 or FP4.
+    pub codebook: Codebook,
+    /// Values that share a scale.
+    pub block_size: BlockSize,
+    /// The scales in 8 bits each.
+    pub double: bool,
+}
+
+impl Quantization {
+    /// NF4 in blocks of 64 with double quantization, as in QLoRA (Dettmers et al., arXiv 2305.14314).
+    pub fn nf4() -> Self {
+        Self {
+            codebook: Codebook::Nf4,
+            block_size: BlockSize::default(),
+            double: true,
+        }
+    }
+}
+
+/// How a model is put on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Packs the linear layers of blocks that are not packed already. Embedding, norms and head stay.
+    pub quantization: Option<Quantization>,
+    /// The type of activations and of the KV cache: f32, or f16 where the device has it.
+    pub activation: DType,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            quantization: None,
+            activation: DType::F32,
+        }
+    }
+}
+
+/// A tensor that is on the device.
+enum Loaded<B: Backend> {
+    /// Norm weights, biases and the embedding.
+    Tensor(Tensor<B>),
+    /// Linear layers and the head.
+    Weight(Weight<B>),
+}
+
+/// A model in the making.
+pub struct Loader<B: Backend> {
+    backend: B,
+    config: ModelConfig,
+    architecture: Architecture,
+    options: LoadOptions,
+    specs: HashMap<String, TensorSpec>,
+    loaded: HashMap<String, Loaded<B>>,
+}
+
+impl<B: Backend> Loader<B> {
+    /// A model of this config without tensors yet.
+    ///
+    /// # Errors
+    /// Those of [`registry::architecture`].
+    pub fn new(backend: &B, config: &ModelConfig, options: LoadOptions) -> Result<Self> {
+        let specs = layout(config)?;
+        Ok(Self {
+            backend: backend.clone(),
+            config: config.clone(),
+            architecture: registry::architecture(config)?,
+            options,
+            specs: specs.into_iter().map(|spec| (spec.name.clone(), spec)).collect(),
+            loaded: HashMap::new(),
+        })
+    }
+
+    /// Loads a whole checkpoint; `progress(done, of)` counts tensors.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensors`] with every tensor that is missing, left over or of the wrong shape, before any is read;
+    /// those of [`Loader::insert`].
+    pub fn load(
+        backend: &B,
+        checkpoint: &Checkpoint,
+        options: LoadOptions,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<Model<B>> {
+        let mut loader = Self::new(backend, checkpoint.config(), options)?;
+        let names: Vec<String> = checkpoint.names().map(str::to_owned).collect();
+        let mut stored = Vec::with_capacity(names.len());
+        for name in names {
+            let info = checkpoint.info(&name)?;
+            stored.push((name, info.shape.clone(), info.format));
+        }
+        loader.check(&stored)?;
+        let wanted: Vec<_> = stored
+            .iter()
+            .filter(|(name, ..)| loader.specs.contains_key(name))
+            .collect();
+        for (done, (name, ..)) in wanted.iter().enumerate() {
+            progress(done, wanted.len());
+            loader.insert(name, checkpoint.read(name)?)?;
+        }
+        progress(wanted.len(), wanted.len());
+        loader.finish()
+    }
+
+    /// Compares what a checkpoint lists with what the model has.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensors`] with every tensor that is missing, left over, or of the wrong shape or type.
+    pub fn check(&self, stored: &[(String, Vec<usize>, TensorFormat)]) -> Result<()> {
+        let mut problems = Vec::new();
+        let mut seen = HashMap::new();
+        for (name, shape, format) in stored {
+            seen.insert(name.as_str(), ());
+            let Some(spec) = self.specs.get(name) else {
+                if !self.is_ignored(name) {
+                    problems.push(TensorProblem {
+                        name: name.clone(),
+                        expected: format!(
+                            "no such tensor in a {} model of this config",
+                            self.config.model_type
+                        ),
+                        found: format!("{format} {shape:?}"),
+                    });
+                }
+                continue;
+            };
+            if *shape != spec.shape {
+                problems.push(TensorProblem {
+                    name: name.clone(),
+                    expected: format!("{:?}", spec.shape),
+                    found: format!("{shape:?}"),
+                });
+            } else if let TensorFormat::Other(other) = format {
+                problems.push(TensorProblem {
+                    name: name.clone(),
+                    expected: "a float or 4-bit type".to_owned(),
+                    found: (*other).to_owned(),
+                });
+            }
+        }
+        problems.extend(self.missing(|name| seen.contains_key(name)));
+        problems.sort_by(|a, b| a.name.cmp(&b.name));
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(ModelError::Tensors(problems))
+        }
+    }
+
+    /// Tensors that checkpoints carry and models don't need: a head that is tied, and rotary frequencies that old
+    /// versions of transformers saved.
+    fn is_ignored(&self, name: &str) -> bool {
+        (name == "lm_head.weight" && self.config.tie_word_embeddings)
+            || name.ends_with(".rotary_emb.inv_freq")
+    }
+
+    fn missing(&self, has: impl Fn(&str) -> bool) -> Vec<TensorProblem> {
+        let missing = self.specs.values().filter(|spec| !has(&spec.name));
+        let problem = |spec: &TensorSpec| TensorProblem {
+            name: spec.name.clone(),
+            expected: format!("{:?}", spec.shape),
+            found: "no such tensor".to_owned(),
+        };
+        missing.map(problem).collect()
+    }
+
+    /// Puts one tensor on the device.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensors`] where the model has no such tensor or it has another shape; [`ModelError::Quantize`];
+    /// device errors.
+    pub fn insert(&mut self, name: &str, stored: StoredTensor<'_>) -> Result<()> {
+        let spec = self.specs.get(name);
+        let Some(spec) = spec.filter(|spec| spec.shape == stored.shape) else {
+            return Err(ModelError::Tensors(vec![TensorProblem {
+                name: name.to_owned(),
+                expected: spec.map_or("no such tensor".to_owned(), |spec| format!("{:?}", spec.shape)),
+                found: format!("{:?}", stored.shape),
+            }]));
+        };
+        let loaded = match spec.role {
+            Role::Vector => Loaded::Tensor(store::vector(&self.backend, &stored)?),
+            Role::Embedding => Loaded::Tensor(store::dense(&self.backend, &stored)?),
+            Role::Head => Loaded::Weight(Weight::Dense(store::dense(&self.backend, &stored)?)),
+            Role::Linear => {
+                let quantization = self.options.quantization;
+                Loaded::Weight(store::linear(&self.backend, name, stored, quantization)?)
+            }
+        };
+        self.loaded.insert(name.to_owned(), loaded);
+        Ok(())
+    }
+
+    /// A model whose tensors have no values, dense ones stored as `dtype`: what plans run on the dry backend.
+    ///
+    /// # Errors
+    /// Those of [`registry::architecture`]; [`anylora_engine::Error::OutOfMemory`].
+    pub fn plan(backend: &B, config: &ModelConfig, dtype: DType, options: LoadOptions) -> Result<Model<B>> {
+        let mut loader = Self::new(backend, config, options)?;
+        for spec in layout(config)? {
+            let quantization = options.quantization.filter(|_| spec.role == Role::Linear);
+            let loaded = match (spec.role, spec.shape.as_slice()) {
+                (Role::Linear | Role::Head, &[n, k]) => {
+                    Loaded::Weight(store::empty(backend, [n, k], dtype, quantization)?)
+                }
+                (role, shape) => {
+                    let dtype = if role == Role::Vector { DType::F32 } else { dtype };
+                    Loaded::Tensor(Tensor::empty(backend, shape, dtype, MemoryKind::Weights)?)
+                }
+            };
+            loader.loaded.insert(spec.name, loaded);
+        }
+        loader.finish()
+    }
+
+    /// The model, once all its tensors are there.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensors`] with every tensor that is missing.
+    pub fn finish(mut self) -> Result<Model<B>> {
+        let mut missing = self.missing(|name| self.loaded.contains_key(name));
+        if !missing.is_empty() {
+            missing.sort_by(|a, b| a.name.cmp(&b.name));
+            return Err(ModelError::Tensors(missing));
+        }
+        let blocks = (0..self.config.num_hidden_layers)
+            .map(|layer| self.block(layer))
+            .collect::<Result<Vec<_>>>()?;
+        let embed_tokens = self.take_tensor("model.embed_tokens.weight")?;
+        let lm_head = if self.config.tie_word_embeddings {
+            Weight::Dense(embed_tokens.clone())
+        } else {
+            self.take_weight("lm_head.weight")?
+        };
+        Ok(Model {
+            embed_tokens,
+            blocks: Box::new(Resident::new(blocks)),
+            norm: self.norm("model.norm")?,
+            lm_head,
+            rope: rope(&self.config),
+            activation: self.options.activation,
+            config: self.config,
+        })
+    }
+
+    fn block(&mut self, layer: usize) -> Result<Block<B>> {
+        let at = |name: &str| format!("model.layers.{layer}.{name}");
+        let qk_norm = self.architecture.qk_norm;
+        let mut head_norm = |name: &str| qk_norm.then(|| self.norm(&at(name))).transpose();
+        let (q_norm, k_norm) = (head_norm("self_attn.q_norm")?, head_norm("self_attn.k_norm")?);
+        Ok(Block {
+            input_layernorm: self.norm(&at("input_layernorm"))?,
+            self_attn: Attention {
+                q_proj: self.linear(Projection::Q, layer)?,
+                k_proj: self.linear(Projection::K, layer)?,
+                v_proj: self.linear(Projection::V, layer)?,
+                o_proj: self.linear(Projection::O, layer)?,
+                q_norm,
+                k_norm,
+                num_heads: self.config.num_attention_heads,
+                num_kv_heads: self.config.num_key_value_heads,
+                head_dim: self.config.head_dim,
+                window: self.config.sliding_windows.get(layer).copied().flatten(),
+            },
+            post_attention_layernorm: self.norm(&at("post_attention_layernorm"))?,
+            mlp: Mlp {
+                gate_proj: self.linear(Projection::Gate, layer)?,
+                up_proj: self.linear(Projection::Up, layer)?,
+                down_proj: self.linear(Projection::Down, layer)?,
+            },
+        })
+    }
+
+    fn linear(&mut self, projection: Projection, layer: usize) -> Result<FrozenLinear<B>> {
+        let module = projection.module(layer);
+        let weight = self.take_weight(&format!("{module}.weight"))?;
+        let bias = layout::has_bias(self.architecture, projection)
+            .then(|| self.take_tensor(&format!("{module}.bias")))
+            .transpose()?;
+        Ok(FrozenLinear::new(weight, bias))
+    }
+
+    fn norm(&mut self, module: &str) -> Result<RmsNorm<B>> {
+        Ok(RmsNorm {
+            weight: self.take_tensor(&format!("{module}.weight"))?,
+            eps: self.config.rms_norm_eps as f32,
+        })
+    }
+
+    fn take_tensor(&mut self, name: &str) -> Result<Tensor<B>> {
+        match self.loaded.remove(name) {
+            Some(Loaded::Tensor(tensor)) => Ok(tensor),
+            _ => Err(absent(name)),
+        }
+    }
+
+    fn take_weight(&mut self, name: &str) -> Result<Weight<B>> {
+        match self.loaded.remove(name) {
+            Some(Loaded::Weight(weight)) => Ok(weight),
+            _ => Err(absent(name)),
+        }
+    }
+}
+
+fn absent(name: &str) -> ModelError {
+    ModelError::Tensors(vec![TensorProblem {
+        name: name.to_owned(),
+        expected: "a tensor".to_owned(),
+        found: "no such tensor".to_owned(),
+    }])
+}

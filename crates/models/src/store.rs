@@ -1,0 +1,143 @@
+//! One stored tensor onto the device, in the format that its role asks for.
+
+use std::borrow::Cow;
+
+use anylora_checkpoint::{FloatType, StoredTensor, Values};
+use anylora_engine::{Backend, DType, MemoryKind, Tensor, Weight};
+use anylora_quant::{BlockSize, Quantized4, Quantizer};
+
+use crate::{ModelError, Quantization, Result};
+
+/// Values widened to f32 at a time on the way to the quantizer.
+const CHUNK: usize = 1 << 18;
+
+/// The engine's name of a stored type.
+pub(crate) const fn dtype(float: FloatType) -> DType {
+    match float {
+        FloatType::F32 => DType::F32,
+        FloatType::F16 => DType::F16,
+        FloatType::BF16 => DType::BF16,
+    }
+}
+
+/// A norm's weight or a bias, `[len]` f32.
+pub(crate) fn vector<B: Backend>(backend: &B, stored: &StoredTensor<'_>) -> Result<Tensor<B>> {
+    let values = stored.to_f32();
+    Ok(Tensor::from_f32(
+        backend,
+        &stored.shape,
+        MemoryKind::Weights,
+        &values,
+    )?)
+}
+
+/// A matrix `[N, K]` with one float an element: as stored, other formats widened to f32.
+pub(crate) fn dense<B: Backend>(backend: &B, stored: &StoredTensor<'_>) -> Result<Tensor<B>> {
+    let (dtype, bytes) = match &stored.values {
+        Values::Dense { dtype: float, bytes } => (dtype(*float), Cow::Borrowed(bytes.as_ref())),
+        _ => (DType::F32, Cow::Owned(bytemuck::cast_vec(stored.to_f32()))),
+    };
+    Ok(Tensor::from_bytes(
+        backend,
+        &stored.shape,
+        dtype,
+        MemoryKind::Weights,
+        &bytes,
+    )?)
+}
+
+/// A linear layer's matrix: packed as it is where it is stored in 4 bits, quantized where that is asked for, dense
+/// otherwise.
+pub(crate) fn linear<B: Backend>(
+    backend: &B,
+    name: &str,
+    stored: StoredTensor<'_>,
+    quantization: Option<Quantization>,
+) -> Result<Weight<B>> {
+    let shape = [stored.shape[0], stored.shape[1]];
+    let quantized = match (stored.values, quantization) {
+        (Values::Quantized4(quantized), _) => quantized,
+        (values, None) => {
+            let stored = StoredTensor {
+                shape: stored.shape,
+                values,
+            };
+            return Ok(Weight::Dense(dense(backend, &stored)?));
+        }
+        (values, Some(quantization)) => {
+            let stored = StoredTensor {
+                shape: stored.shape,
+                values,
+            };
+            quantize(&stored, quantization).map_err(|source| ModelError::Quantize {
+                name: name.to_owned(),
+                source,
+            })?
+        }
+    };
+    Ok(Weight::quantized(backend, shape, &quantized)?)
+}
+
+/// Quantizes a tensor a chunk of values at a time, so that it is never in memory as a whole in f32.
+pub(crate) fn quantize(
+    stored: &StoredTensor<'_>,
+    quantization: Quantization,
+) -> std::result::Result<Quantized4, anylora_quant::QuantError> {
+    let Quantization {
+        codebook,
+        block_size,
+        double,
+    } = quantization;
+    let mut quantizer = Quantizer::with_capacity(codebook, block_size, stored.len());
+    if let Values::Dense { dtype, bytes } = &stored.values {
+        let mut chunk = vec![0.0; CHUNK.min(stored.len())];
+        for bytes in bytes.chunks(CHUNK * dtype.size()) {
+            let chunk = &mut chunk[..bytes.len() / dtype.size()];
+            dtype.decode(bytes, chunk);
+            quantizer.push(chunk)?;
+        }
+    } else {
+        quantizer.push(&stored.to_f32())?;
+    }
+    let quantized = quantizer.finish()?;
+    if double {
+        quantized.double_quantize()
+    } else {
+        Ok(quantized)
+    }
+}
+
+/// A matrix `[n, k]` of a format, without values: for plans.
+pub(crate) fn empty<B: Backend>(
+    backend: &B,
+    [n, k]: [usize; 2],
+    dtype: DType,
+    quantization: Option<Quantization>,
+) -> Result<Weight<B>> {
+    let tensor = |shape: &[usize], dtype| Tensor::empty(backend, shape, dtype, MemoryKind::Weights);
+    let Some(quantization) = quantization else {
+        return Ok(Weight::Dense(tensor(&[n, k], dtype)?));
+    };
+    let Quantization {
+        codebook,
+        block_size,
+        double,
+    } = quantization;
+    let blocks = block_size.blocks(n * k);
+    let absmax = if double {
+        anylora_engine::Absmax::Double {
+            codes: tensor(&[blocks], DType::U8)?,
+            nested: tensor(&[blocks.div_ceil(anylora_quant::NESTED_BLOCK)], DType::F32)?,
+            offset: 0.0,
+        }
+    } else {
+        anylora_engine::Absmax::F32(tensor(&[blocks], DType::F32)?)
+    };
+    Ok(Weight::Nf4(anylora_engine::Nf4 {
+        packed: tensor(&[(n * k).div_ceil(2)], DType::U8)?,
+        absmax,
+        levels: *codebook.levels(),
+        block_size: BlockSize::get(block_size),
+        shape: [n, k],
+    }))
+}

@@ -1,0 +1,155 @@
+//! Which linear layers adapters go on, by PEFT's rules (`tuners/tuners_utils.py:check_target_module_exists`).
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use anylora_checkpoint::ModelConfig;
+use anylora_nn::Projection;
+use regex::Regex;
+
+use crate::{ModelError, Result};
+
+/// `target_modules`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetModules {
+    /// Every linear layer but the head.
+    AllLinear,
+    /// Modules with one of these names, or whose name ends with a dot and one of them.
+    Names(Vec<String>),
+    /// Modules whose whole name matches: `model.layers.0.self_attn.q_proj`.
+    Regex(String),
+}
+
+impl FromStr for TargetModules {
+    type Err = Infallible;
+
+    /// `all-linear`, a list with commas, or else a regular expression.
+    fn from_str(text: &str) -> std::result::Result<Self, Infallible> {
+        let is_name = |name: &str| {
+            !name.is_empty()
+                && name
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'))
+        };
+        let names: Vec<&str> = text.split(',').map(str::trim).collect();
+        Ok(if text == "all-linear" {
+            Self::AllLinear
+        } else if names.iter().all(|name| is_name(name)) {
+            Self::Names(names.into_iter().map(str::to_owned).collect())
+        } else {
+            Self::Regex(text.to_owned())
+        })
+    }
+}
+
+/// The linear layers that adapters go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Targets {
+    /// By name.
+    pub modules: TargetModules,
+    /// By block (`layers_to_transform`); all blocks where empty.
+    pub layers: Vec<RangeInclusive<usize>>,
+}
+
+impl Targets {
+    /// These modules in all blocks.
+    pub const fn new(modules: TargetModules) -> Self {
+        Self {
+            modules,
+            layers: Vec::new(),
+        }
+    }
+
+    /// The layers of a model that match, block by block in the order of [`Projection::ALL`].
+    ///
+    /// # Errors
+    /// [`ModelError::Targets`] with every name that matches no module, for a module that can't have an adapter, a
+    /// regular expression that is none or matches nothing, and a block that the model doesn't have.
+    pub fn resolve(&self, config: &ModelConfig) -> Result<Vec<(usize, Projection)>> {
+        let count = config.num_hidden_layers;
+        if let Some(range) = self.layers.iter().find(|range| *range.end() >= count) {
+            let what = format!(
+                "layers {range:?}: the model has layers 0 to {}",
+                count.saturating_sub(1)
+            );
+            return Err(ModelError::Targets(what));
+        }
+        let all = (0..count).flat_map(|layer| Projection::ALL.map(|projection| (layer, projection)));
+        let chosen: Vec<_> = match &self.modules {
+            TargetModules::AllLinear => all.collect(),
+            TargetModules::Names(names) => {
+                check_names(names, count)?;
+                all.filter(|(layer, projection)| {
+                    let module = projection.module(*layer);
+                    names.iter().any(|name| ends_with(&module, name))
+                })
+                .collect()
+            }
+            TargetModules::Regex(pattern) => {
+                let regex = Regex::new(&format!("^(?:{pattern})$")).map_err(|error| {
+                    ModelError::Targets(format!("{pattern:?} is not a regular expression: {error}"))
+                })?;
+                refuse_others(|module| regex.is_match(module))?;
+                all.filter(|(layer, projection)| regex.is_match(&projection.module(*layer)))
+                    .collect()
+            }
+        };
+        let chosen: Vec<_> = chosen
+            .into_iter()
+            .filter(|(layer, _)| {
+                self.layers.is_empty() || self.layers.iter().any(|range| range.contains(layer))
+            })
+            .collect();
+        if chosen.is_empty() {
+            let known: Vec<_> = Projection::ALL.map(|projection| projection.module(0)).into();
+            let what = format!("no module matches; the first block has {}", known.join(", "));
+            return Err(ModelError::Targets(what));
+        }
+        Ok(chosen)
+    }
+}
+
+fn ends_with(module: &str, name: &str) -> bool {
+    module == name || module.strip_suffix(name).is_some_and(|rest| rest.ends_with('.'))
+}
+
+/// Modules that PEFT could adapt and this program can't.
+fn refuse_others(matches: impl Fn(&str) -> bool) -> Result<()> {
+    match ["lm_head", "model.embed_tokens"]
+        .into_iter()
+        .find(|module| matches(module))
+    {
+        None => Ok(()),
+        Some(module) => Err(ModelError::Targets(format!(
+            "{module} can't have an adapter here, only the linear layers of blocks can"
+        ))),
+    }
+}
+
+/// Every name should match something: one that doesn't is misspelt.
+fn check_names(names: &[String], layers: usize) -> Result<()> {
+    refuse_others(|module| names.iter().any(|name| ends_with(module, name)))?;
+    let modules: Vec<String> = (0..layers)
+        .flat_map(|layer| Projection::ALL.map(|projection| projection.module(layer)))
+        .collect();
+    let unknown: BTreeSet<&str> = names
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !modules.iter().any(|module| ends_with(module, name)))
+        .collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let known: Vec<&str> = Projection::ALL
+        .into_iter()
+        .filter_map(|projection| projection.name().rsplit('.').next())
+        .collect();
+    let unknown: Vec<&str> = unknown.into_iter().collect();
+    Err(ModelError::Targets(format!(
+        "no module is named {}; the linear layers are {}",
+        unknown.join(", "),
+        known.join(", ")
+    )))
+}

@@ -1,0 +1,65 @@
+use std::path::{Path, PathBuf};
+
+/// Why a run didn't start or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The device or an operation.
+    #[error(transparent)]
+    Engine(#[from] anylora_engine::Error),
+    /// A file of the run folder.
+    #[error("{}: {what}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What happened.
+        what: String,
+    },
+    /// The run folder holds a run already.
+    #[error("{} holds a run already; --resume goes on with it, or give --out another folder", path.display())]
+    RunExists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// There is no checkpoint to go on from.
+    #[error("{} has no checkpoint to resume from; leave --resume out to start one", path.display())]
+    NothingToResume {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A checkpoint of another adapter, model or data.
+    #[error("{}: the checkpoint doesn't fit this run: {what}", path.display())]
+    CheckpointMismatch {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What differs.
+        what: String,
+    },
+    /// The data has nothing to train on.
+    #[error("no example has a trained token; `anylora check-data` shows why")]
+    NoTrainedTokens,
+    /// Ten steps in a row gave no finite loss or gradient.
+    #[error(
+        "step {step}: the loss or the gradients were not finite ten steps in a row; the last good checkpoint is kept; \
+         try a lower --lr, or --dtype f32"
+    )]
+    NotFinite {
+        /// The last of them.
+        step: usize,
+    },
+    /// The model, or the layers that should get an adapter.
+    #[error(transparent)]
+    Model(#[from] anylora_models::ModelError),
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] anylora_data::BatchError),
+}
+
+impl TrainError {
+    /// An error of a file operation.
+    pub(crate) fn file(path: &Path, error: impl std::fmt::Display) -> Self {
+        Self::File {
+            path: path.to_owned(),
+            what: error.to_string(),
+        }
+    }
+}

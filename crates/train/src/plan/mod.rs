@@ -1,0 +1,107 @@
+//! What a run will take: the trainer itself, on a device that allocates nothing and counts.
+
+pub mod shapes;
+
+use anylora_checkpoint::ModelConfig;
+use anylora_data::Batch;
+use anylora_engine::{Backend, Caps, Cost, DType, Dry};
+use anylora_models::{LoadOptions, Loader, Quantization};
+use serde::Serialize;
+
+use crate::run::PeakBytes;
+use crate::{Dtype, Quant, TrainConfig, TrainError, Trainer};
+
+/// One run's memory and work.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    /// Device memory at its highest, by kind; our own buffers, to the byte.
+    pub peak_device_bytes: PeakBytes,
+    /// Floating-point operations of a step's products (a multiply-add counts two).
+    pub flops_per_step: f64,
+    /// Bytes that a step's kernels read and write once each.
+    pub bytes_per_step: f64,
+    /// Kernel launches a step.
+    pub launches_per_step: u64,
+    /// Trained numbers.
+    pub trainable_parameters: usize,
+    /// Numbers of the base model.
+    pub base_parameters: usize,
+}
+
+/// Plans a run of a model of this shape whose dense weights are stored as `stored`, with full rows of
+/// `max_length` tokens, on a device of these capabilities.
+///
+/// # Errors
+/// What training itself would answer: layers that no target matches, a tensor that the device can't bind.
+pub fn plan(
+    model: &ModelConfig,
+    stored: DType,
+    config: &TrainConfig,
+    caps: Caps,
+) -> Result<Plan, TrainError> {
+    let dry = Dry::new(caps, None);
+    let options = load_options(config, &dry);
+    let dense = dense_dtype(config, stored);
+    let model = Loader::plan(&dry, model, dense, options)?;
+    let base_parameters = model.parameters();
+    let mut trainer = Trainer::new(model, config.clone(), 1, None)?;
+    let before = dry.cost();
+    let batch = full_batch(config);
+    let batches: Vec<Batch> = (0..config.grad_accum).map(|_| batch.clone()).collect();
+    trainer.dry_step(&batches)?;
+    let after = dry.cost();
+    let Cost { calls, flops, bytes } = Cost {
+        calls: after.calls - before.calls,
+        flops: after.flops - before.flops,
+        bytes: after.bytes - before.bytes,
+    };
+    Ok(Plan {
+        peak_device_bytes: PeakBytes::from(&dry.ledger().report()),
+        flops_per_step: flops,
+        bytes_per_step: bytes,
+        launches_per_step: calls,
+        trainable_parameters: trainer.parameters().count(),
+        base_parameters,
+    })
+}
+
+/// How a run of these settings loads its model on a device.
+pub fn load_options<B: Backend>(config: &TrainConfig, backend: &B) -> LoadOptions {
+    let half = config.dtype == Dtype::F16 && backend.caps().has_activation(DType::F16);
+    LoadOptions {
+        quantization: match config.quant {
+            Quant::Nf4 => Some(Quantization {
+                double: config.double_quant,
+                ..Quantization::nf4()
+            }),
+            Quant::None => None,
+        },
+        activation: if half { DType::F16 } else { DType::F32 },
+    }
+}
+
+/// The type that dense weights get: as stored, unless the settings say 16 bits.
+pub fn dense_dtype(config: &TrainConfig, stored: DType) -> DType {
+    match config.dtype {
+        Dtype::F32 => stored,
+        Dtype::F16 => DType::F16,
+        Dtype::Bf16 => DType::BF16,
+    }
+}
+
+/// Full rows: no packing can need more.
+fn full_batch(config: &TrainConfig) -> Batch {
+    let (rows, length) = (config.batch_size, config.max_length);
+    let tokens = rows * length;
+    Batch {
+        rows,
+        length,
+        input_ids: vec![0; tokens],
+        labels: vec![0; tokens],
+        positions: (0..tokens).map(|i| (i % length) as u32).collect(),
+        segments: config.packing.then(|| vec![0; tokens]),
+        trained_tokens: tokens,
+        tokens,
+        ..Batch::default()
+    }
+}

@@ -1,0 +1,139 @@
+//! A run's folder: `config.toml`, `metrics.jsonl`, `loss.svg`, `summary.json`, `checkpoints/`, `adapter/`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::events::Metric;
+use crate::plot::loss_svg;
+use crate::{TrainConfig, TrainError, atomic};
+
+/// An open run folder.
+pub struct RunFolder {
+    path: PathBuf,
+    metrics: Vec<Metric>,
+    file: File,
+}
+
+impl RunFolder {
+    /// A folder for a new run.
+    ///
+    /// # Errors
+    /// [`TrainError::RunExists`], [`TrainError::File`].
+    pub fn create(path: &Path, config: &TrainConfig) -> Result<Self, TrainError> {
+        if path.join("config.toml").exists() {
+            return Err(TrainError::RunExists {
+                path: path.to_owned(),
+            });
+        }
+        fs::create_dir_all(path.join("checkpoints")).map_err(|error| TrainError::file(path, error))?;
+        let text = toml::to_string(config).map_err(|error| TrainError::file(path, error))?;
+        let run = Self::open(path, Vec::new())?;
+        run.write("config.toml", text.as_bytes())?;
+        Ok(run)
+    }
+
+    /// The folder of a run that goes on after step `done`: what it told of later steps is forgotten.
+    ///
+    /// # Errors
+    /// [`TrainError::File`].
+    pub fn resume(path: &Path, done: usize) -> Result<Self, TrainError> {
+        remove_unfinished(path)?;
+        remove_unfinished(&path.join("checkpoints"))?;
+        let file = path.join("metrics.jsonl");
+        let text = match fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(TrainError::file(&file, error)),
+        };
+        // The last line may have been cut off in the middle: the run then resumes from before it.
+        let metrics = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Metric>(line).ok())
+            .filter(|metric| metric.step() <= done)
+            .collect();
+        Self::open(path, metrics)
+    }
+
+    fn open(path: &Path, metrics: Vec<Metric>) -> Result<Self, TrainError> {
+        let file = path.join("metrics.jsonl");
+        let text: String = metrics.iter().map(line).collect();
+        atomic::write(&file, text.as_bytes()).map_err(|error| TrainError::file(&file, error))?;
+        Ok(Self {
+            path: path.to_owned(),
+            metrics,
+            file: OpenOptions::new()
+                .append(true)
+                .open(&file)
+                .map_err(|error| TrainError::file(&file, error))?,
+        })
+    }
+
+    /// Adds a line to `metrics.jsonl`.
+    ///
+    /// # Errors
+    /// [`TrainError::File`].
+    pub fn record(&mut self, metric: Metric) -> Result<(), TrainError> {
+        self.file
+            .write_all(line(&metric).as_bytes())
+            .map_err(|error| TrainError::file(&self.path.join("metrics.jsonl"), error))?;
+        self.metrics.push(metric);
+        Ok(())
+    }
+
+    /// Draws `loss.svg` anew.
+    ///
+    /// # Errors
+    /// [`TrainError::File`].
+    pub fn draw(&self) -> Result<(), TrainError> {
+        match loss_svg(&self.metrics) {
+            Some(svg) => self.write("loss.svg", svg.as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes a whole file of the folder.
+    ///
+    /// # Errors
+    /// [`TrainError::File`].
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), TrainError> {
+        let path = self.path.join(name);
+        atomic::write(&path, bytes).map_err(|error| TrainError::file(&path, error))
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What was told so far.
+    pub fn metrics(&self) -> &[Metric] {
+        &self.metrics
+    }
+}
+
+fn line(metric: &Metric) -> String {
+    // A metric is numbers, and those that JSON doesn't have become null.
+    let json = serde_json::to_string(metric).unwrap_or_default();
+    format!("{json}\n")
+}
+
+/// What a killed run was writing.
+fn remove_unfinished(folder: &Path) -> Result<(), TrainError> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Ok(());
+    };
+    for entry in entries.flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(".writing-") {
+            continue;
+        }
+        let path = entry.path();
+        let removed = if path.is_dir() {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        };
+        removed.map_err(|error| TrainError::file(&path, error))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! Whole models against what transformers and PEFT computed (`tests/fixtures/tiny`).
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helper functions too"
+)]
+
+mod forward;
+mod goldens;
+mod greedy;
+mod tape;
+mod training;
