@@ -6,7 +6,7 @@
 // in all, and shuffles hand them out. Of W, each invocation reads and dequantizes just its own columns, once for 16
 // rows; the 16 levels of 4-bit codes lie in two registers of the subgroup, where a shuffle looks one up.
 //
-// K is a multiple of 64, backward's window of N one of 4, blocks are of 64 elements at least, and all quads are aligned.
+// K is a multiple of 64, and blocks are of 64 elements at least.
 
 #if ACT == f16 || OUT == f16
 enable f16;
@@ -90,16 +90,16 @@ fn weight_steps(column: u32, step: u32, quad: u32) -> Steps {
     let k = step + 4u * quad;
     return Steps(
         transpose(mat4x4<f32>(
-            weight_aligned_quad(weight_row(column), k),
-            weight_aligned_quad(weight_row(column + 1u), k),
-            weight_aligned_quad(weight_row(column + 2u), k),
-            weight_aligned_quad(weight_row(column + 3u), k),
+            weight_quad(weight_row(column), k),
+            weight_quad(weight_row(column + 1u), k),
+            weight_quad(weight_row(column + 2u), k),
+            weight_quad(weight_row(column + 3u), k),
         )),
         transpose(mat4x4<f32>(
-            weight_aligned_quad(weight_row(column + 4u), k),
-            weight_aligned_quad(weight_row(column + 5u), k),
-            weight_aligned_quad(weight_row(column + 6u), k),
-            weight_aligned_quad(weight_row(column + 7u), k),
+            weight_quad(weight_row(column + 4u), k),
+            weight_quad(weight_row(column + 5u), k),
+            weight_quad(weight_row(column + 6u), k),
+            weight_quad(weight_row(column + 7u), k),
         )),
     );
 }
@@ -155,16 +155,16 @@ fn weight_steps(column: u32, step: u32, quad: u32) -> Steps {
     let i = step + 4u * quad;
     return Steps(
         mat4x4<f32>(
-            weight_aligned_quad(weight_row(i), column),
-            weight_aligned_quad(weight_row(i + 1u), column),
-            weight_aligned_quad(weight_row(i + 2u), column),
-            weight_aligned_quad(weight_row(i + 3u), column),
+            weight_quad(weight_row(i), column),
+            weight_quad(weight_row(i + 1u), column),
+            weight_quad(weight_row(i + 2u), column),
+            weight_quad(weight_row(i + 3u), column),
         ),
         mat4x4<f32>(
-            weight_aligned_quad(weight_row(i), column + 4u),
-            weight_aligned_quad(weight_row(i + 1u), column + 4u),
-            weight_aligned_quad(weight_row(i + 2u), column + 4u),
-            weight_aligned_quad(weight_row(i + 3u), column + 4u),
+            weight_quad(weight_row(i), column + 4u),
+            weight_quad(weight_row(i + 1u), column + 4u),
+            weight_quad(weight_row(i + 2u), column + 4u),
+            weight_quad(weight_row(i + 3u), column + 4u),
         ),
     );
 }
