@@ -73,6 +73,8 @@ fn measure(gpu: &Wgpu, name: &str, [m, n, k]: [usize; 3], rounds: usize) -> Resu
         })?;
         block_on(dx.download()).map(drop)
     };
+    #[cfg(feature = "compare")]
+    let product = burn::Product::new(gpu, [m, n, k]);
     #[cfg_attr(
         not(feature = "compare"),
         expect(unused_mut, reason = "burn-wgpu is one more")
@@ -109,8 +111,6 @@ fn measure(gpu: &Wgpu, name: &str, [m, n, k]: [usize; 3], rounds: usize) -> Resu
             run: Box::new(|| backward(&double)),
         },
     ];
-    #[cfg(feature = "compare")]
-    let product = burn::Product::new(gpu, [m, n, k]);
     #[cfg(feature = "compare")]
     all.push(Timed {
         name: "burn-wgpu f32",

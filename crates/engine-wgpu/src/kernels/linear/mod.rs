@@ -216,8 +216,17 @@ impl Variant {
     /// The fastest one that computes this here.
     fn choose(gpu: &Wgpu, product: &Product<'_>, params: &params::Linear) -> Self {
         let quads = |size: u32| size.is_multiple_of(4);
-        let input = quads(params.input_first) && quads(params.input_stride) && quads(params.inner);
-        if !input || !quads(params.columns) || !quads(params.weight_first) {
+        let sizes = [
+            params.input_first,
+            params.input_stride,
+            params.inner,
+            params.weight_first,
+            params.columns,
+            params.out_first,
+            params.out_stride,
+            params.outer,
+        ];
+        if !sizes.into_iter().all(quads) {
             return Self::Tiles { aligned: false };
         }
         if product.forward && u64::from(params.rows) < FEW_ROWS && params.columns.is_multiple_of(8) {
