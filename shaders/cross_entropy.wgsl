@@ -6,7 +6,7 @@
 //
 // and zeros where the label is -100. A label outside 0..V gives NaN.
 //
-// One workgroup a row. Each invocation takes every THREADS-th cell (of VEC logits) with a running maximum and sum
+// One workgroup a row. Each invocation takes every THREADS-th cell (of WIDTH logits) with a running maximum and sum
 // (Milakov and Gimelshein, "Online normalizer calculation for softmax", arXiv 1805.02867), then the workgroup joins
 // them: one read for the loss, one more and a write for the gradient. The invocation that owns the label's cell is the
 // only one that reads its logit and writes its gradient and the row's stats, so none waits for another.
@@ -16,7 +16,7 @@
 const THREADS = 256u;
 const IGNORED = -100;
 const LOWEST = -3.4028234e38;
-#if VEC == 4
+#if WIDTH == 4
 alias Cell = vec4<f32>;
 #else
 alias Cell = f32;
@@ -24,7 +24,7 @@ alias Cell = f32;
 
 struct Params {
     rows: u32, // M, the rows of this binding of `logits`
-    cells: u32, // V / VEC
+    cells: u32, // V / WIDTH
     first: u32, // the row of `labels` that row 0 is
     place: u32, // the column of `stats` that row 0 is
     width: u32, // S, the columns of `stats`
@@ -38,7 +38,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> labels: array<i32>; // [first + M] at least
 @group(0) @binding(3) var<storage, read_write> stats: array<f32>; // [2, S]
 
-#if VEC == 4
+#if WIDTH == 4
 fn largest(cell: Cell) -> f32 {
     return max(max(cell.x, cell.y), max(cell.z, cell.w));
 }
@@ -113,13 +113,13 @@ fn main(
 
     // A negative label becomes a number above any V.
     let target_index = u32(label);
-    let inside = target_index < params.cells * #{VEC}u;
-    let target_cell = target_index / #{VEC}u;
+    let inside = target_index < params.cells * #{WIDTH}u;
+    let target_cell = target_index / #{WIDTH}u;
     let owner = select(0u, target_cell % THREADS, inside);
     if local == owner {
         var nll = params.nan;
         if inside {
-#if VEC == 4
+#if WIDTH == 4
             nll = lse - logits[base + target_cell][target_index % 4u];
 #else
             nll = lse - logits[base + target_cell];
@@ -135,7 +135,7 @@ fn main(
     for (var j = local; j < params.cells; j += THREADS) {
         var cell = exp(logits[base + j] - lse) * factor;
         if inside && j == target_cell {
-#if VEC == 4
+#if WIDTH == 4
             cell[target_index % 4u] -= factor;
 #else
             cell -= factor;

@@ -3,7 +3,7 @@
 //     SIDE a:  out = scale * dropout(x) A^T     x [M, K], A [r, K] f32
 //     SIDE b:  out = scale * x B                x [M, K], B [K, r] f32 (K is the layer's N there)
 //
-// K is long and r is small, so a workgroup splits K among LANES neighbours, which read neighbouring cells of x (VEC
+// K is long and r is small, so a workgroup splits K among LANES neighbours, which read neighbouring cells of x (WIDTH
 // elements each, and every element once a tile of RANKS ranks): no loop has a barrier, and one row keeps 256
 // invocations busy. Each sums a tile of ROWS x RANKS in registers; the workgroup then adds up the LANES tiles of each
 // of its GROUPS groups of rows. Rows and ranks past the end read the last one again, and are not written.
@@ -22,7 +22,7 @@ const GROUPS = THREADS / LANES;
 const ROWS = 4u;
 const RANKS = #{RANKS}u;
 const QUADS = RANKS / 4u;
-#if VEC == 4
+#if WIDTH == 4
 alias Cell = vec4<f32>;
 alias Tile = mat4x4<f32>;
 #else
@@ -38,13 +38,13 @@ struct Params {
     dropout_keep: f32, // 1 / (1 - p)
     rows: u32, // M, the rows of this binding of `x`
     first: u32, // the row of the whole `x` that row 0 is
-    cells: u32, // K / VEC
+    cells: u32, // K / WIDTH
     rank: u32, // r
     scale: f32, // on the product
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-#if VEC == 4
+#if WIDTH == 4
 @group(0) @binding(1) var<storage, read> x: array<vec4<#{ACT}>>; // [M, K]
 @group(0) @binding(2) var<storage, read> matrix: array<vec4<f32>>; // A [r, K], or B [K, r]
 #else
@@ -59,7 +59,7 @@ fn split_place(group: u32, lane: u32) -> u32 {
 
 fn x_cell(row: u32, cell: u32) -> Cell {
     let value = Cell(x[row * params.cells + cell]);
-#if DROPOUT == philox && VEC == 4
+#if DROPOUT == philox && WIDTH == 4
     return value * dropout_factors(params.first + row, cell);
 #elif DROPOUT == philox
     return value * dropout_factor(params.first + row, cell);
@@ -78,7 +78,7 @@ fn matrix_tile(rank: u32, cell: u32) -> Tile {
         matrix[min(rank + 2u, last) * params.cells + cell],
         matrix[min(rank + 3u, last) * params.cells + cell],
     );
-#elif VEC == 4
+#elif WIDTH == 4
     // Here r is a multiple of 4 too.
     let quads = params.rank / 4u;
     let quad = min(rank / 4u, quads - 1u);

@@ -3,8 +3,8 @@
 //     A:  grad [r, K] += thin^T dropout(wide)     thin [M, r] f32, wide [M, K]
 //     B:  grad [K, r] += wide^T thin              (K is the layer's N there)
 //
-// A workgroup has GROUPS neighbouring cells of columns (VEC each) and a tile of RANKS ranks, and splits the rows among
-// LANES: lane l sums rows l, l + LANES, ... of VEC x RANKS outputs in registers, then the workgroup adds up the lanes.
+// A workgroup has GROUPS neighbouring cells of columns (WIDTH each) and a tile of RANKS ranks, and splits the rows among
+// LANES: lane l sums rows l, l + LANES, ... of WIDTH x RANKS outputs in registers, then the workgroup adds up the lanes.
 // So no loop has a barrier, nothing but `grad` is written, and one invocation adds to each of its elements.
 #if ACT == f16
 enable f16;
@@ -18,10 +18,10 @@ enable f16;
 const THREADS = 256u;
 const LANES = #{LANES}u;
 const GROUPS = THREADS / LANES;
-const VEC = #{VEC}u;
+const WIDTH = #{WIDTH}u;
 const RANKS = #{RANKS}u;
 const QUADS = RANKS / 4u;
-#if VEC == 4
+#if WIDTH == 4
 alias Cell = vec4<f32>;
 #else
 alias Cell = f32;
@@ -35,14 +35,14 @@ struct Params {
     dropout_keep: f32, // 1 / (1 - p)
     rows: u32, // M, the rows of these bindings of `thin` and `wide`
     first: u32, // the row of the whole matrices that row 0 is
-    cells: u32, // K / VEC
+    cells: u32, // K / WIDTH
     rank: u32, // r
     rank_stride: u32, // from a rank to the next in `grad`: K for A, 1 for B
     column_stride: u32, // from a column to the next in `grad`: 1 for A, r for B
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-#if VEC == 4
+#if WIDTH == 4
 @group(0) @binding(1) var<storage, read> thin: array<vec4<f32>>; // [M, r]
 @group(0) @binding(2) var<storage, read> wide: array<vec4<#{ACT}>>; // [M, K]
 #else
@@ -58,7 +58,7 @@ fn split_place(group: u32, lane: u32) -> u32 {
 
 fn wide_cell(row: u32, cell: u32) -> Cell {
     let value = Cell(wide[row * params.cells + cell]);
-#if DROPOUT == philox && VEC == 4
+#if DROPOUT == philox && WIDTH == 4
     return value * dropout_factors(params.first + row, cell);
 #elif DROPOUT == philox
     return value * dropout_factor(params.first + row, cell);
@@ -69,7 +69,7 @@ fn wide_cell(row: u32, cell: u32) -> Cell {
 
 // Ranks `rank .. rank + 4` of a row; those past the end are the last one again, and are not written.
 fn thin_quad(row: u32, rank: u32) -> vec4<f32> {
-#if VEC == 4
+#if WIDTH == 4
     // Here r is a multiple of 4 too.
     let quads = params.rank / 4u;
     return thin[row * quads + min(rank / 4u, quads - 1u)];
@@ -100,15 +100,15 @@ fn main(
     let tile_rank = index % rank_tiles * RANKS;
     let cell = min(tile_cell + local % GROUPS, params.cells - 1u);
 
-    var sums: array<vec4<f32>, VEC * QUADS>;
-    for (var i = 0u; i < VEC * QUADS; i++) {
+    var sums: array<vec4<f32>, WIDTH * QUADS>;
+    for (var i = 0u; i < WIDTH * QUADS; i++) {
         sums[i] = vec4<f32>();
     }
     for (var row = local / GROUPS; row < params.rows; row += LANES) {
         let value = wide_cell(row, cell);
         for (var q = 0u; q < QUADS; q++) {
             let ranks = thin_quad(row, tile_rank + 4u * q);
-#if VEC == 4
+#if WIDTH == 4
             sums[q] += value.x * ranks;
             sums[QUADS + q] += value.y * ranks;
             sums[2u * QUADS + q] += value.z * ranks;
@@ -120,16 +120,16 @@ fn main(
     }
 
     let output = split_output(local);
-    for (var i = 0u; i < VEC; i++) {
+    for (var i = 0u; i < WIDTH; i++) {
         for (var q = 0u; q < QUADS; q++) {
             for (var c = 0u; c < 4u; c++) {
                 split_partial[(4u * q + c) * THREADS + local] = sums[i * QUADS + q][c];
             }
         }
         let sum = split_sum(local);
-        let column = (tile_cell + output.x) * VEC + i;
+        let column = (tile_cell + output.x) * WIDTH + i;
         let rank = tile_rank + output.y;
-        if local < SPLIT_OUTPUTS && column < params.cells * VEC && rank < params.rank {
+        if local < SPLIT_OUTPUTS && column < params.cells * WIDTH && rank < params.rank {
             grad[column * params.column_stride + rank * params.rank_stride] += sum;
         }
     }

@@ -131,6 +131,25 @@ fn the_browser_engine_pulls_in_no_burn() {
     assert!(burn.is_empty(), "{burn:?}");
 }
 
+#[test]
+fn libraries_do_not_print() {
+    let mut found = Vec::new();
+    for library in fs::read_dir(root().join("crates")).unwrap() {
+        sources(&library.unwrap().path().join("src"), &mut found);
+    }
+    let macros = ["print!(", "println!(", "dbg!("];
+    let mut wrong = Vec::new();
+    for path in found {
+        for (number, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
+            let code = line.trim_start();
+            if !code.starts_with("//") && macros.iter().any(|name| code.contains(name)) {
+                wrong.push(format!("{}:{}: {code}", path.display(), number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 /// Longer files are split by meaning.
 const MAX_LINES: usize = 400;
 

@@ -11,7 +11,8 @@ use crate::error::Annotate;
 /// The device of a command that computes.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct DeviceArgs {
-    /// auto, cpu, software, vulkan[:N], metal[:N] or dx12[:N]; `anylora devices` lists what is here
+    /// Where it computes: auto, cpu, software, `vulkan[:N]`, `metal[:N]` or `dx12[:N]`; `anylora devices` lists
+    /// what is here
     #[arg(long, env = "ANYLORA_DEVICE", default_value_t, value_name = "DEVICE")]
     pub device: DeviceSpec,
 }

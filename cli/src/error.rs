@@ -63,6 +63,11 @@ pub fn request(message: impl Into<String>) -> anyhow::Error {
     annotate(anyhow::Error::msg(message.into()), true, None)
 }
 
+/// An error whose kind says whether the request was wrong, and what to do.
+pub fn note(error: anyhow::Error, request: bool, hint: Option<String>) -> anyhow::Error {
+    annotate(error, request, hint)
+}
+
 fn annotate(error: anyhow::Error, request: bool, hint: Option<String>) -> anyhow::Error {
     Annotated { request, hint, error }.into()
 }

@@ -3,12 +3,16 @@
 //! - `commands/` has one file a command: its arguments and what it prints.
 //! - `engine.rs` opens the device that `--device` means and hands it to a [`engine::Job`].
 //! - `error.rs` tells a wrong request (exit code 2) from a failed run (1) and prints both.
+//! - `model.rs`, `hub.rs` and `cache.rs` find and load what `--model` means; `generation.rs` streams text.
 //! - `output.rs` writes data to stdout, and ends quietly where nobody reads it any more (`anylora ... | head`).
 
+mod cache;
 mod commands;
 mod engine;
-#[allow(dead_code, reason = "no command refuses anything yet")]
 mod error;
+mod generation;
+mod hub;
+mod model;
 mod output;
 
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ const REDUCE_SLOTS = THREADS / 4u; // no subgroup is smaller than 4
 var<private> reduce_subgroup_size: u32;
 
 fn reduce_begin(subgroup_size: u32) {
-    reduce_subgroup_size = subgroup_size;
+    reduce_subgroup_size = min(subgroup_size, THREADS); // one subgroup may hold more than the workgroup
 }
 #else
 const REDUCE_SLOTS = THREADS;

@@ -106,6 +106,25 @@ fn the_cpu_engine_passes_the_self_test() {
     }
 }
 
+/// Where `scripts/setup` installs a software adapter.
+#[cfg(target_os = "linux")]
+#[test]
+fn every_kernel_passes_the_self_test_on_the_software_adapter() {
+    let report = json(&["devices", "--self-test", "--device", "software", "--json"], 0);
+    let tested = &report["self_test"][0];
+    assert_eq!(tested["passed"], true);
+    let cases = tested["cases"].as_array().unwrap();
+    assert!(cases.len() > 100, "{}", cases.len());
+    // The kernels round in another order than the CPU engine: a comparison that finds nothing compares nothing.
+    let errors = cases.iter().flat_map(|case| case["outputs"].as_array().unwrap());
+    assert!(
+        errors
+            .filter(|output| output["error"].as_f64() > Some(0.0))
+            .count()
+            > 100
+    );
+}
+
 #[test]
 fn a_closed_stdout_ends_quietly() {
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_anylora"))

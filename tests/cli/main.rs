@@ -6,7 +6,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod check_data;
 mod devices;
+mod generate;
 
 use assert_cmd::Command;
 

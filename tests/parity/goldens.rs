@@ -29,6 +29,7 @@ pub struct Goldens {
 }
 
 impl Goldens {
+    /// A file of a model's reference.
     pub fn open(model: &str, file: &str) -> Self {
         let bytes = std::fs::read(folder(model).join("reference").join(file)).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
@@ -89,28 +90,3 @@ pub fn argmax(logits: &[f32]) -> u32 {
     let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
     u32::try_from(best.unwrap()).unwrap()
 }
-
-/// A test that is generic over the engine, as a `#[test]` for each engine.
-macro_rules! on_engines {
-    ($($test:ident),* $(,)?) => {
-        mod cpu {
-            $(#[test]
-            fn $test() {
-                super::$test(&anylora_engine_burn::Cpu::new(None));
-            })*
-        }
-        mod wgpu {
-            $(#[test]
-            fn $test() {
-                let options = anylora_engine_wgpu::OpenOptions {
-                    poison: true,
-                    ..Default::default()
-                };
-                let spec = anylora_engine::DeviceSpec::Software;
-                let gpu = pollster::block_on(anylora_engine_wgpu::Wgpu::open(spec, options));
-                super::$test(&gpu.expect("a software adapter: `scripts/setup` installs lavapipe"));
-            })*
-        }
-    };
-}
-pub(crate) use on_engines;

@@ -3,7 +3,8 @@
 use anylora_engine::Backend;
 use anylora_models::LoadOptions;
 
-use crate::goldens::{Goldens, TINY, argmax, distance, load, on_engines, values};
+use crate::engines::on_engines;
+use crate::goldens::{Goldens, TINY, argmax, distance, load, values};
 
 const PROMPT: usize = 16;
 

@@ -5,6 +5,7 @@
     reason = "a test fails by panicking, in its helper functions too"
 )]
 
+mod engines;
 mod forward;
 mod goldens;
 mod greedy;

@@ -5,7 +5,8 @@ use anylora_models::{LoadOptions, Model, Quantization};
 use anylora_nn::{Adapters, LoraAdapter, Projection};
 use safetensors::SafeTensors;
 
-use crate::goldens::{Goldens, TINY, folder, load, on_engines, values};
+use crate::engines::on_engines;
+use crate::goldens::{Goldens, TINY, folder, load, values};
 
 /// PEFT's adapter of one of the reference's folders: r 8, alpha 16.
 fn adapters<B: Backend>(backend: &B, model: &Model<B>, name: &str, of: &str) -> Adapters<B> {

@@ -8,7 +8,8 @@ use anylora_train::{Quant, Schedule, State, TargetModules, TrainConfig, Trainer,
 use pollster::block_on;
 use safetensors::SafeTensors;
 
-use crate::goldens::{Goldens, TINY, distance, folder, load, on_engines, values};
+use crate::engines::on_engines;
+use crate::goldens::{Goldens, TINY, distance, folder, load, values};
 
 /// Tensors by name, all f32.
 type Floats = HashMap<String, Vec<f32>>;

@@ -1,6 +1,14 @@
 //! One file a command: its arguments (whose docs are its `--help`), and what it prints.
 
+mod chat;
+mod check_data;
 mod devices;
+mod export;
+mod fetch;
+mod generate;
+mod inspect;
+mod merge;
+mod train;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -9,6 +17,14 @@ use clap::Subcommand;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Devices(devices::Devices),
+    Inspect(inspect::Inspect),
+    Fetch(fetch::Fetch),
+    CheckData(check_data::CheckData),
+    Generate(generate::Generate),
+    Chat(chat::Chat),
+    Train(Box<train::Train>),
+    Merge(merge::Merge),
+    Export(export::Export),
 }
 
 impl Command {
@@ -16,6 +32,14 @@ impl Command {
     pub fn run(self) -> Result<()> {
         match self {
             Self::Devices(command) => command.run(),
+            Self::Inspect(command) => command.run(),
+            Self::Fetch(command) => command.run(),
+            Self::CheckData(command) => command.run(),
+            Self::Generate(command) => command.run(),
+            Self::Chat(command) => command.run(),
+            Self::Train(command) => command.run(),
+            Self::Merge(command) => command.run(),
+            Self::Export(command) => command.run(),
         }
     }
 }

@@ -87,6 +87,14 @@ impl Checkpoint {
         }
     }
 
+    /// config.json as it is, where there is one.
+    pub(crate) fn config_object(&self) -> Option<serde_json::Map<String, serde_json::Value>> {
+        match &self.source {
+            Source::Folder(folder) => folder.config_object(),
+            Source::Gguf(_) => None,
+        }
+    }
+
     /// The hyperparameters.
     pub fn config(&self) -> &ModelConfig {
         match &self.source {

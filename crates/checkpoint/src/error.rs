@@ -90,7 +90,10 @@ impl CheckpointError {
     /// A text that is not JSON.
     pub(crate) fn json(file: &str, error: &serde_json::Error) -> Self {
         let place = format!("line {}, column {}", error.line(), error.column());
-        Self::malformed(file, place, "JSON", error.to_string())
+        let message = error.to_string();
+        // The place is said already.
+        let message = message.split(" at line ").next().unwrap_or_default();
+        Self::malformed(file, place, "JSON", message)
     }
 }
 

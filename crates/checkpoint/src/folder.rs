@@ -66,6 +66,10 @@ impl Folder {
         })
     }
 
+    pub(crate) fn config_object(&self) -> Option<serde_json::Map<String, serde_json::Value>> {
+        parse_object(CONFIG, self.files.get(CONFIG)?).ok()
+    }
+
     pub(crate) fn tokenizer_json(&self) -> Option<&[u8]> {
         self.files.get("tokenizer.json").map(|bytes| &**bytes)
     }

@@ -5,6 +5,7 @@
 //! [`CheckpointError`] that names file, place, what was expected and what was found, with all bad places of one kind
 //! listed at once; nothing here panics on a bad file or allocates more than its size warrants.
 
+mod adapter;
 mod bitsandbytes;
 mod bytes;
 mod checkpoint;
@@ -19,14 +20,21 @@ mod nearest;
 mod open;
 mod safetensors;
 mod shards;
+mod side_files;
 mod tensor;
 mod tokenizer;
+#[cfg(not(target_arch = "wasm32"))]
+mod write;
 
+pub use adapter::{Adapter, AdapterConfig, BadPattern, LoraWeights, Patterns, TargetModules};
 pub use bytes::FileBytes;
 pub use checkpoint::{Checkpoint, FileFormat};
 pub use config::{ModelConfig, RopeConfig, RopeScaling};
 pub use error::{CheckpointError, Problem, Problems, Result};
 pub use folder::Files;
 pub use generation::GenerationConfig;
+pub use safetensors::{SafetensorsWriter, TensorSpec};
 pub use tensor::{FloatType, StoredTensor, TensorFormat, TensorInfo, Values};
 pub use tokenizer::TokenizerConfig;
+#[cfg(not(target_arch = "wasm32"))]
+pub use write::{ModelWriter, write_atomically};

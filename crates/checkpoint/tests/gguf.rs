@@ -122,6 +122,25 @@ fn sentencepiece_scores_give_sentencepieces_ids() {
 }
 
 #[test]
+fn scores_that_are_no_numbers_are_refused() {
+    let mut bytes = std::fs::read(fixture("spm.gguf")).unwrap();
+    let key = b"tokenizer.ggml.scores";
+    let at = bytes.windows(key.len()).position(|window| window == key).unwrap();
+    // The type, the items' type and the number of items come before the items.
+    let scores = at + key.len() + 4 + 4 + 8;
+    for score in bytes[scores..scores + 700 * 4].chunks_mut(12) {
+        score[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    }
+    let error = Checkpoint::from_gguf("bad.gguf", bytes.into())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("`tokenizer.ggml.scores`: expected numbers, found NaN"),
+        "{error}"
+    );
+}
+
+#[test]
 fn version_2_has_the_same_layout() {
     let mut bytes = std::fs::read(fixture("tiny-llama.gguf")).unwrap();
     assert_eq!(bytes[4], 3);

@@ -4,12 +4,14 @@
 //! read, so that they work in a browser too.
 
 mod batch;
+mod check;
 mod dataset;
 mod encode;
 mod template;
 mod tokenizer;
 
 pub use batch::{Batch, BatchError, BatchOptions, Batches, Position};
+pub use check::{Bucket, Finding, FindingKind, Lengths, Piece, Report, check, pieces};
 pub use dataset::{DataError, Dataset, Example, FileKind, Format, Problem, UnknownFormatName};
 pub use encode::{EncodeError, EncodeOptions, Encoded, Encoder, IGNORED, TrainOn};
 pub use template::{ChatTemplate, Message, RenderOptions, TemplateError};

@@ -26,7 +26,7 @@ pub enum MemoryKind {
 }
 
 impl MemoryKind {
-    /// All kinds, in the order of [`MemoryReport::by_kind`].
+    /// All kinds, in the order of [`MemoryReport::live_by_kind`].
     pub const ALL: [Self; 6] = [
         Self::Weights,
         Self::Adapter,

@@ -32,6 +32,9 @@ pub enum ModelError {
     /// Tensors that are missing, left over, or of the wrong shape or type: all of them.
     #[error("{}", listed("tensor", .0))]
     Tensors(Vec<TensorProblem>),
+    /// An adapter's modules that the model doesn't have or that don't fit it: all of them; none where the adapter has none.
+    #[error("the adapter does not fit the model: {}", if .0.is_empty() { "it has no module".to_owned() } else { listed("module", .0) })]
+    Adapter(Vec<TensorProblem>),
     /// A tensor that can't be quantized.
     #[error("tensor `{name}`: {source}")]
     Quantize {
@@ -69,6 +72,10 @@ impl ModelError {
             Self::Tensors(_) => Some(
                 "the files may belong to another model or be incomplete: `anylora inspect PATH`".to_owned(),
             ),
+            Self::Adapter(_) => Some(
+                "pass the base model that it was trained on: adapter_config.json names it as base_model_name_or_path"
+                    .to_owned(),
+            ),
             Self::Quantize { .. } => Some("load it without quantization: --quant none".to_owned()),
             Self::Targets(_) => Some("--target-modules all-linear, or q_proj,v_proj".to_owned()),
             Self::Token { .. } => {
@@ -97,7 +104,7 @@ impl fmt::Display for TensorProblem {
             expected,
             found,
         } = self;
-        write!(f, "tensor `{name}`: expected {expected}, found {found}")
+        write!(f, "`{name}`: expected {expected}, found {found}")
     }
 }
 

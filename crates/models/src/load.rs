@@ -100,6 +100,32 @@ impl<B: Backend> Loader<B> {
         backend: &B,
         checkpoint: &Checkpoint,
         options: LoadOptions,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<Model<B>> {
+        Self::load_with(backend, checkpoint, options, |_| None, progress)
+    }
+
+    /// The same with linear layers out of a file of packed ones, those that it has.
+    ///
+    /// # Errors
+    /// As [`Loader::load`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn load_packed(
+        backend: &B,
+        checkpoint: &Checkpoint,
+        packed: &crate::Packed,
+        options: LoadOptions,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<Model<B>> {
+        let read = |spec: &TensorSpec| packed.read(spec);
+        Self::load_with(backend, checkpoint, options, read, progress)
+    }
+
+    fn load_with(
+        backend: &B,
+        checkpoint: &Checkpoint,
+        options: LoadOptions,
+        packed: impl Fn(&TensorSpec) -> Option<StoredTensor<'static>>,
         mut progress: impl FnMut(usize, usize),
     ) -> Result<Model<B>> {
         let mut loader = Self::new(backend, checkpoint.config(), options)?;
@@ -116,7 +142,12 @@ impl<B: Backend> Loader<B> {
             .collect();
         for (done, (name, ..)) in wanted.iter().enumerate() {
             progress(done, wanted.len());
-            loader.insert(name, checkpoint.read(name)?)?;
+            let spec = loader.specs.get(name).filter(|spec| spec.role == Role::Linear);
+            let stored = match spec.and_then(&packed) {
+                Some(stored) => stored,
+                None => checkpoint.read(name)?,
+            };
+            loader.insert(name, stored)?;
         }
         progress(wanted.len(), wanted.len());
         loader.finish()

@@ -89,16 +89,26 @@ pub(crate) fn quantize(
         double,
     } = quantization;
     let mut quantizer = Quantizer::with_capacity(codebook, block_size, stored.len());
-    if let Values::Dense { dtype, bytes } = &stored.values {
-        let mut chunk = vec![0.0; CHUNK.min(stored.len())];
-        for bytes in bytes.chunks(CHUNK * dtype.size()) {
-            let chunk = &mut chunk[..bytes.len() / dtype.size()];
-            dtype.decode(bytes, chunk);
-            quantizer.push(chunk)?;
+    let mut chunk = vec![0.0; CHUNK.min(stored.len())];
+    match &stored.values {
+        Values::Dense { dtype, bytes } => {
+            for bytes in bytes.chunks(CHUNK * dtype.size()) {
+                let chunk = &mut chunk[..bytes.len() / dtype.size()];
+                dtype.decode(bytes, chunk);
+                quantizer.push(chunk)?;
+            }
         }
-    } else {
-        quantizer.push(&stored.to_f32())?;
+        Values::Ggml { format, bytes } => {
+            // Blocks have at most 256 values, a power of two, so that a chunk holds whole ones.
+            for bytes in bytes.chunks(CHUNK / format.block_len() * format.block_bytes()) {
+                let chunk = &mut chunk[..bytes.len() / format.block_bytes() * format.block_len()];
+                format.dequantize(bytes, chunk)?;
+                quantizer.push(chunk)?;
+            }
+        }
+        _ => quantizer.push(&stored.to_f32())?,
     }
+    drop(chunk);
     let quantized = quantizer.finish()?;
     if double {
         quantized.double_quantize()

@@ -153,3 +153,79 @@ fn check_names(names: &[String], layers: usize) -> Result<()> {
         known.join(", ")
     )))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> ModelConfig {
+        let json = br#"{"model_type":"llama","hidden_size":8,"intermediate_size":16,"num_hidden_layers":12,
+            "num_attention_heads":2}"#;
+        ModelConfig::from_json(json).unwrap()
+    }
+
+    fn resolve(text: &str) -> Result<Vec<(usize, Projection)>> {
+        let modules = text.parse().unwrap_or(TargetModules::AllLinear);
+        Targets::new(modules).resolve(&config())
+    }
+
+    #[test]
+    fn lists_match_suffixes_of_whole_names() {
+        let found = resolve("q_proj,v_proj").unwrap();
+        assert_eq!(found.len(), 24);
+        assert_eq!(found[..2], [(0, Projection::Q), (0, Projection::V)]);
+        // As a suffix after a dot only: block 1, and not block 11.
+        assert_eq!(resolve("1.mlp.up_proj").unwrap(), [(1, Projection::Up)]);
+        assert_eq!(
+            resolve("model.layers.3.self_attn.o_proj").unwrap(),
+            [(3, Projection::O)]
+        );
+        assert_eq!(resolve("all-linear").unwrap().len(), 84);
+    }
+
+    #[test]
+    fn expressions_match_whole_names() {
+        assert_eq!(resolve(r".*\.(0|11)\..*(q|k)_proj").unwrap().len(), 4);
+        let error = resolve(r"self_attn\.q_proj").unwrap_err().to_string();
+        assert!(error.contains("no module matches"), "{error}");
+        assert!(
+            resolve("(")
+                .unwrap_err()
+                .to_string()
+                .contains("not a regular expression")
+        );
+    }
+
+    #[test]
+    fn layers_limit_and_must_be_there() {
+        let mut targets = Targets::new(TargetModules::Names(vec!["k_proj".to_owned()]));
+        targets.layers = vec![2..=3, 7..=7];
+        let layers: Vec<usize> = targets
+            .resolve(&config())
+            .unwrap()
+            .iter()
+            .map(|(layer, _)| *layer)
+            .collect();
+        assert_eq!(layers, [2, 3, 7]);
+        targets.layers = vec![10..=12];
+        assert!(
+            targets
+                .resolve(&config())
+                .unwrap_err()
+                .to_string()
+                .contains("layers 0 to 11")
+        );
+    }
+
+    #[test]
+    fn misspelt_and_impossible_names_are_listed() {
+        let error = resolve("q_proj,c_attn,qproj").unwrap_err().to_string();
+        assert!(
+            error.contains("c_attn, qproj") && error.contains("gate_proj"),
+            "{error}"
+        );
+        let error = resolve("q_proj,lm_head").unwrap_err().to_string();
+        assert!(error.contains("lm_head can't have an adapter"), "{error}");
+        assert!(resolve(".*").unwrap_err().to_string().contains("lm_head"));
+    }
+}

@@ -27,7 +27,9 @@ pub fn check(expanded: &Expanded, variant: &Variant) -> Result<(Module, ModuleIn
         false => ShaderStages::empty(),
     });
     let info = validator.validate(&module).map_err(|error| {
-        let span = error.spans().map(|(span, _)| *span).next();
+        // A whole function and the expression in it: the shortest says where.
+        let spans = error.spans().map(|(span, _)| *span).filter(Span::is_defined);
+        let span = spans.min_by_key(|span| span.to_range().map(|range| range.len()));
         let detail = error.emit_to_string_with_path(source, &variant.label());
         problem(expanded, span, &message(error.as_inner()), detail)
     })?;
@@ -103,8 +105,7 @@ mod tests {
 
     #[test]
     fn a_validation_error_in_a_shared_file_names_that_file() {
-        let shared =
-            "const Z = 1;\n#if A == 1\nfn f(x: f32) -> f32 {\n  return dot(vec3(1), vec3(1));\n}\n#endif\n";
+        let shared = "const Z = 1;\n#if A == 1\nfn f(x: f32) -> f32 {\n  return x + u32(x);\n}\n#endif\n";
         let report = report("kernel k A=1", &format!("\n\n#import s\n{MAIN} }}\n"), shared);
         assert!(report.starts_with("error: shaders/shared/s.wgsl:4: "), "{report}");
     }

@@ -93,9 +93,9 @@ fn reflect(module: &Module, ty: Handle<Type>, kernel: &str, expanded: &Expanded)
         .text
         .get(..range.start)
         .unwrap_or_default()
-        .lines()
-        .count()
-        .max(1) as u32;
+        .matches('\n')
+        .count() as u32
+        + 1;
     let mut fields = Vec::new();
     for member in members {
         let name = member.name.clone().unwrap_or_default();

@@ -49,6 +49,21 @@ pub enum TrainError {
     /// The model, or the layers that should get an adapter.
     #[error(transparent)]
     Model(#[from] anylora_models::ModelError),
+    /// An adapter to start from.
+    #[error("the adapter can't be trained on: {0}")]
+    Adapter(String),
+    /// A file of the adapter.
+    #[error(transparent)]
+    Checkpoint(#[from] anylora_checkpoint::CheckpointError),
+    /// A data file.
+    #[error(transparent)]
+    DataFile(#[from] anylora_data::DataError),
+    /// A format's name.
+    #[error(transparent)]
+    Format(#[from] anylora_data::UnknownFormatName),
+    /// The tokenizer or the chat template.
+    #[error(transparent)]
+    Encode(#[from] anylora_data::EncodeError),
     /// The data.
     #[error(transparent)]
     Data(#[from] anylora_data::BatchError),

@@ -1,5 +1,6 @@
 //! Training: from a model, data and a [`TrainConfig`] to an adapter in PEFT's format.
 
+pub mod adapter_file;
 mod atomic;
 mod choices;
 mod config;
@@ -7,10 +8,12 @@ mod config_file;
 mod error;
 mod events;
 mod initial;
+pub mod metrics;
 mod parameters;
 mod pass;
 pub mod plan;
 mod plot;
+pub mod prepare;
 mod run;
 mod run_folder;
 mod schedule;

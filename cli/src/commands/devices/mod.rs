@@ -27,7 +27,7 @@ pub struct Devices {
     /// Run every kernel and compare it with the CPU engine
     #[arg(long)]
     self_test: bool,
-    /// Test this device alone: auto, cpu, software, vulkan[:N], metal[:N] or dx12[:N]
+    /// Test this device alone: auto, cpu, software, `vulkan[:N]`, `metal[:N]` or `dx12[:N]`
     #[arg(long, env = "ANYLORA_DEVICE", value_name = "DEVICE")]
     device: Option<DeviceSpec>,
     /// Print one JSON object on stdout

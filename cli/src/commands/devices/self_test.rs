@@ -130,7 +130,10 @@ fn case(outcome: Outcome) -> Case {
     }
 }
 
-/// A line for each operation and type of activation, and under it a line for each case that is off.
+/// How many of an operation's wrong cases the text shows; `--json` has all.
+const SHOWN: usize = 4;
+
+/// A line for each operation and type of activation, and under it a line for each of the first cases that are off.
 pub fn text(tested: &Tested) -> String {
     let mut out = format!(
         "\nself-test of {}: {}, {}\n",
@@ -149,8 +152,11 @@ pub fn text(tested: &Tested) -> String {
             cases.len(),
             worst(&cases)
         );
-        for case in failed {
+        for case in failed.iter().take(SHOWN) {
             let _ = writeln!(out, "        {}: {}", case.case, reason(case));
+        }
+        if failed.len() > SHOWN {
+            let _ = writeln!(out, "        and {} more; --json lists all", failed.len() - SHOWN);
         }
     }
     out

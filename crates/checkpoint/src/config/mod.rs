@@ -90,7 +90,10 @@ impl ModelConfig {
             _ => (2048, 32_000),
         };
         let num_attention_heads = f.required_size("num_attention_heads");
+        let is_heads_good = f.problems.0.is_empty();
         let hidden_size = f.required_size("hidden_size");
+        // What follows from a bad number is no second problem.
+        let is_width_good = f.problems.0.is_empty();
         let num_hidden_layers = f.required_size("num_hidden_layers");
         if num_hidden_layers > MAX_LAYERS {
             f.problem(
@@ -104,7 +107,7 @@ impl ModelConfig {
         let head_dim = match f.size("head_dim") {
             Some(head_dim) => head_dim,
             None => {
-                if !hidden_size.is_multiple_of(num_attention_heads) {
+                if is_width_good && !hidden_size.is_multiple_of(num_attention_heads) {
                     let found = format!("{hidden_size} for {num_attention_heads} heads and no `head_dim`");
                     f.problem("hidden_size", "a multiple of `num_attention_heads`", found);
                 }
@@ -112,14 +115,14 @@ impl ModelConfig {
             }
         };
         let num_key_value_heads = f.size("num_key_value_heads").unwrap_or(num_attention_heads);
-        if !num_attention_heads.is_multiple_of(num_key_value_heads) {
+        if is_heads_good && !num_attention_heads.is_multiple_of(num_key_value_heads) {
             f.problem(
                 "num_key_value_heads",
                 format!("a divisor of `num_attention_heads` ({num_attention_heads})"),
                 num_key_value_heads.to_string(),
             );
         }
-        if !head_dim.is_multiple_of(2) {
+        if is_width_good && !head_dim.is_multiple_of(2) {
             f.problem(
                 "head_dim",
                 "an even number, for RoPE's pairs",

@@ -128,9 +128,14 @@ pub(super) fn read(fields: &mut Fields<'_>, file: &str, max_position_embeddings:
             RopeScaling::Default
         }
     };
-    let theta = f.number("rope_theta").or(outer_theta).unwrap_or(10_000.0);
+    let inner_theta = f.number("rope_theta");
+    let theta = inner_theta.or(outer_theta).unwrap_or(10_000.0);
     if !(theta.is_finite() && theta > 0.0) {
-        f.problem("rope_theta", "a number above 0", theta.to_string());
+        let (expected, found) = ("a number above 0", theta.to_string());
+        match inner_theta {
+            Some(_) => f.problem("rope_theta", expected, found),
+            None => fields.problem("rope_theta", expected, found),
+        }
     }
     let partial_rotary_factor = f.number("partial_rotary_factor").or(outer_partial).unwrap_or(1.0);
     fields.problems.0.append(&mut inner.problems.0);

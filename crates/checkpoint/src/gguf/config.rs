@@ -105,6 +105,11 @@ fn rope(view: &mut MetaView<'_>, architecture: &str, factors: Option<&[f32]>) ->
     let theta = view.float(&key("freq_base")).unwrap_or(10_000.0);
     let factor = view.float(&key("scaling.factor"));
     let original = view.unsigned(&key("scaling.original_context_length"));
+    // llama.cpp multiplies its own attention factor with this; transformers' is the product.
+    let attention = key("scaling.attn_factor");
+    if let Some(factor) = view.float(&attention).filter(|factor| *factor != 1.0) {
+        view.problem(&attention, "1, or no such key", factor.to_string());
+    }
     let kind_key = key("scaling.type");
     let kind = view.text(&kind_key).unwrap_or("none");
     match (factors, kind) {
@@ -126,7 +131,6 @@ fn rope(view: &mut MetaView<'_>, architecture: &str, factors: Option<&[f32]>) ->
             "rope_theta": theta,
             "factor": factor,
             "original_max_position_embeddings": original,
-            "attention_factor": view.float(&key("scaling.attn_factor")),
             "beta_fast": view.float(&key("scaling.yarn_beta_fast")),
             "beta_slow": view.float(&key("scaling.yarn_beta_slow")),
         }),

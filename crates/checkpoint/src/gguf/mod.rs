@@ -12,14 +12,18 @@ mod reader;
 mod sentencepiece;
 mod tensors;
 mod tokenizer;
+mod writer;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use self::config::Present;
 use self::metadata::Metadata;
+pub(crate) use self::names::to_gguf;
+pub(crate) use self::permute::apply as permute;
 use self::reader::Reader;
 use self::tensors::GgufTensor;
+pub(crate) use self::writer::{MetaValue, TensorData, write};
 use crate::{
     CheckpointError, FileBytes, FloatType, GenerationConfig, ModelConfig, Problem, Problems, Result,
     StoredTensor, TensorFormat, TensorInfo, TokenizerConfig, Values,
@@ -78,10 +82,18 @@ impl Gguf {
                 factors
             });
         // A name that transformers does not have stays as it is, for whoever lists what is left over.
-        let tensors: BTreeMap<_, _> = by_gguf_name
-            .into_iter()
-            .map(|(name, tensor)| (names::to_hugging_face(&name).unwrap_or(name), tensor))
-            .collect();
+        let mut tensors = BTreeMap::new();
+        for (name, tensor) in by_gguf_name {
+            let place = format!("tensor `{name}`");
+            if tensors
+                .insert(names::to_hugging_face(&name).unwrap_or(name), tensor)
+                .is_some()
+            {
+                let problem = Problem::new(file, place, "one tensor of its meaning", "two");
+                view.problems.0.push(problem);
+            }
+        }
+        std::mem::take(&mut view.problems).into_result()?;
         let embedding = tensors.get("model.embed_tokens.weight");
         let present = Present {
             has: &|name| tensors.contains_key(name),
@@ -213,14 +225,48 @@ fn check_rows(file: &str, config: &ModelConfig, tensors: &BTreeMap<String, GgufT
         let Some(heads) = heads(config, name) else {
             continue;
         };
-        if tensor.shape.first() != Some(&(heads * config.head_dim)) {
+        // Rows can be moved where they are whole blocks: matrices, and vectors of single numbers.
+        let is_movable = match tensor.format {
+            TensorFormat::Dense(_) => matches!(tensor.shape.len(), 1 | 2),
+            _ => tensor.shape.len() == 2,
+        };
+        if !is_movable || tensor.shape.first() != Some(&(heads * config.head_dim)) {
             problems.0.push(Problem::new(
                 file,
                 format!("tensor `{name}`"),
                 format!("{heads} heads of {} rows", config.head_dim),
-                format!("shape {:?}", tensor.shape),
+                format!("{} {:?}", tensor.format, tensor.shape),
             ));
         }
     }
     problems.into_result()
+}
+
+/// Tensors of a test: shape and values.
+#[cfg(test)]
+type F32Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// Texts and f32 numbers of the metadata, and the f32 tensors, of any GGUF file.
+#[cfg(test)]
+pub(crate) fn contents(bytes: &[u8], keys: &[&str]) -> (Vec<String>, F32Tensors) {
+    let mut reader = Reader {
+        file: "test.gguf",
+        bytes,
+        at: 0,
+    };
+    let (tensor_count, metadata_count) = read_header(&mut reader).unwrap();
+    let metadata = Metadata::read(&mut reader, metadata_count).unwrap();
+    let mut view = metadata.view("test.gguf", bytes);
+    let mut text = |key: &str| match view.text(key) {
+        Some(text) => text.to_string(),
+        None => view.float(key).unwrap().to_string(),
+    };
+    let values = keys.iter().map(|key| text(key)).collect();
+    let tensors = tensors::read(&mut reader, tensor_count, 32).unwrap();
+    let tensors = tensors.into_iter().map(|(name, tensor)| {
+        let mut values = vec![0.0; tensor.range.len() / 4];
+        FloatType::F32.decode(&bytes[tensor.range], &mut values);
+        (name, (tensor.shape, values))
+    });
+    (values, tensors.collect())
 }

@@ -35,7 +35,6 @@ pub(super) fn to_hugging_face(name: &str) -> Option<String> {
 }
 
 /// llama.cpp's name of a module; `model.layers.3.self_attn.q_proj` is `blk.3.attn_q`.
-#[cfg_attr(not(test), expect(dead_code, reason = "the adapter export is next"))]
 pub(crate) fn to_gguf(module: &str) -> Option<String> {
     if let Some((outer, _)) = OUTER.iter().find(|(_, hugging_face)| *hugging_face == module) {
         return Some((*outer).into());

@@ -13,7 +13,6 @@ pub(crate) fn undo<T: Copy>(rows: &[T], head_dim: usize, row_len: usize) -> Vec<
 }
 
 /// The inverse of [`undo`].
-#[cfg_attr(not(test), expect(dead_code, reason = "the adapter export is next"))]
 pub(crate) fn apply<T: Copy>(rows: &[T], head_dim: usize, row_len: usize) -> Vec<T> {
     reorder(rows, head_dim, row_len, |row| row / 2 + row % 2 * (head_dim / 2))
 }

@@ -4,7 +4,6 @@
 //! every piece all pairs of pieces that it is made of, ranked by its score. Source: transformers
 //! `convert_slow_tokenizer.py:generate_merges`.
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
@@ -41,8 +40,9 @@ pub(super) fn merges(pieces: &[(&str, u32, f32)]) -> Vec<[String; 2]> {
     }
     let characters = |text: &str| text.chars().count();
     merges.sort_by(|a, b| {
-        let score = b.score.partial_cmp(&a.score).unwrap_or(Ordering::Equal);
-        score
+        // Adding zero makes one of the two zeros.
+        (b.score + 0.0)
+            .total_cmp(&(a.score + 0.0))
             .then_with(|| characters(b.left.0).cmp(&characters(a.left.0)))
             .then_with(|| characters(b.right.0).cmp(&characters(a.right.0)))
     });

@@ -217,6 +217,9 @@ fn sentencepiece_bpe(view: &mut MetaView<'_>, vocabulary: &Vocabulary<'_>) -> (P
     if vocabulary.scores.is_empty() {
         view.problem("tokenizer.ggml.scores", "a score a token", "none");
     }
+    if let Some(score) = vocabulary.scores.iter().find(|score| score.is_nan()) {
+        view.problem("tokenizer.ggml.scores", "numbers", score.to_string());
+    }
     let pieces = vocabulary.pieces();
     let longest = pieces.iter().map(|(text, ..)| text.len()).max().unwrap_or(0);
     let merges = if longest > MAX_PIECE {

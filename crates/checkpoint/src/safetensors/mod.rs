@@ -1,10 +1,14 @@
 //! The safetensors format: 8 bytes of header length, a JSON header, the tensors' bytes without gaps.
 //!
 //! Source: the format's description in huggingface/safetensors, README.md. The header is read here rather than by
-//! that crate because its errors stop at the first bad tensor and do not name it.
+//! that crate because its errors stop at the first bad tensor and do not name it, and written here because that crate
+//! wants all tensors at once.
 
 mod dtype;
 mod header;
+mod writer;
 
 pub(crate) use dtype::Dtype;
 pub(crate) use header::{Entry, Header};
+pub use writer::{SafetensorsWriter, TensorSpec};
+pub(crate) use writer::{encode, write_f32_file};

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::unwrap_used, reason = "test code outside of test functions")]
 
+pub mod gguf;
+
 use std::path::PathBuf;
 
 use anylora_checkpoint::{FileBytes, Files};

@@ -55,7 +55,12 @@ pub(super) fn batches(
     };
     let mut batches: Vec<Rows> = rows.chunks(batch_size).map(<[Vec<usize>]>::to_vec).collect();
     if let Some(random) = random {
-        random.shuffle(&mut batches);
+        // A smaller batch stays at the end.
+        let whole = batches
+            .iter()
+            .take_while(|batch| batch.len() == batch_size)
+            .count();
+        random.shuffle(&mut batches[..whole]);
     }
     (batches, rest)
 }

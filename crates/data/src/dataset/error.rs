@@ -14,20 +14,37 @@ pub struct DataError {
     pub problem: Problem,
 }
 
+impl DataError {
+    /// One line that says what to do.
+    pub fn hint(&self) -> Option<String> {
+        let file = &self.file;
+        let hint = match &self.problem {
+            Problem::Read(_) => return Some(format!("ls -l {file}")),
+            Problem::NotUtf8(_) => return Some(format!("iconv -f LATIN1 -t UTF-8 {file} > converted.jsonl")),
+            Problem::Empty => "write one JSON object a line",
+            Problem::Json { hint, .. } | Problem::Record { hint, .. } => hint,
+            Problem::Table(_) => "the first line names the columns; quote fields that hold the separator",
+            Problem::UnknownFormat { .. } => "rename the keys, or name the format with --format",
+            Problem::TooLong(_) => "split the record",
+        };
+        Some(hint.to_owned())
+    }
+}
+
 /// What is wrong with a record, or with a file.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// The file can't be read.
-    #[error("can't be read: {0} (hint: check the path and its permissions)")]
+    #[error("can't be read: {0}")]
     Read(#[from] std::io::Error),
     /// Nothing in it.
-    #[error("the file holds no records (hint: write one JSON object a line)")]
+    #[error("the file holds no records")]
     Empty,
     /// Bytes that are no text.
-    #[error("byte {0} of the record is not UTF-8 (hint: iconv -t UTF-8 FILE)")]
+    #[error("byte {0} of the record is not UTF-8")]
     NotUtf8(usize),
     /// Not JSON.
-    #[error("column {column}: {message}; expected one JSON object (hint: {hint})")]
+    #[error("column {column}: {message}; expected one JSON object")]
     Json {
         /// Column in the line, from 1.
         column: usize,
@@ -37,18 +54,18 @@ pub enum Problem {
         hint: &'static str,
     },
     /// Not a table.
-    #[error("{0} (hint: the first line names the columns; quote fields that hold the separator)")]
+    #[error("{0}")]
     Table(String),
     /// No format has these keys.
     #[error(
-        "no known format has the keys {found}; expected messages, conversations, instruction and output, prompt and completion, text, or input_ids (hint: rename the keys, or name the format with --format)"
+        "no known format has the keys {found}; expected messages, conversations, instruction and output, prompt and completion, text, or input_ids"
     )]
     UnknownFormat {
         /// The keys found.
         found: String,
     },
     /// A record that differs from the file's format.
-    #[error("expected {expected} (format {format}), found {found} (hint: {hint})")]
+    #[error("expected {expected} (format {format}), found {found}")]
     Record {
         /// The file's format.
         format: Format,
@@ -60,6 +77,6 @@ pub enum Problem {
         hint: &'static str,
     },
     /// A record of 4 GiB or more.
-    #[error("the record is {0} bytes long; expected less than 4 GiB (hint: split it)")]
+    #[error("the record is {0} bytes long; expected less than 4 GiB")]
     TooLong(u64),
 }

@@ -63,9 +63,7 @@ impl fmt::Display for Format {
 
 /// A name that is no format's.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "unknown data format {0:?}; expected messages, sharegpt, alpaca, prompt-completion, text or tokens (hint: leave it out to have it recognised)"
-)]
+#[error("unknown data format {0:?}; expected messages, sharegpt, alpaca, prompt-completion, text or tokens")]
 pub struct UnknownFormatName(String);
 
 impl FromStr for Format {

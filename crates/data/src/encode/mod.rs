@@ -3,45 +3,22 @@
 //! The loss is on what the assistant says, or on the completion, unless all is asked for; the end of the turn
 //! is part of it, or the model never learns to stop.
 
+mod error;
 mod labels;
 mod spans;
 
 use std::ops::{Not, Range};
 
+pub use error::EncodeError;
+
 use crate::{
     dataset::Example,
-    template::{ChatTemplate, Message, TemplateError},
-    tokenizer::{Encoding, Tokenizer, TokenizerError},
+    template::{ChatTemplate, Message, RenderOptions},
+    tokenizer::{Encoding, Tokenizer},
 };
 
 /// The label of a token that is not trained.
 pub const IGNORED: i32 = -100;
-
-/// Why an example has no tokens.
-#[derive(Debug, thiserror::Error)]
-pub enum EncodeError {
-    /// The tokenizer failed.
-    #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
-    /// The template failed or refused.
-    #[error(transparent)]
-    Template(#[from] TemplateError),
-    /// A conversation for a model without a chat template.
-    #[error(
-        "the record is a conversation, but the model has no chat template (hint: use an instruct model, or a data set of prompt and completion)"
-    )]
-    NoTemplate,
-    /// An id that the model has no embedding for.
-    #[error(
-        "token id or label {id} is outside of the vocabulary of {vocab_size} (hint: tokenize with the model's own tokenizer)"
-    )]
-    UnknownToken {
-        /// The id or label.
-        id: i64,
-        /// Tokens in the vocabulary.
-        vocab_size: usize,
-    },
-}
 
 /// What the loss is on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -209,7 +186,7 @@ impl Encoder {
         let spans = match self.options.train_on {
             TrainOn::Completion => spans::find(template, messages, &self.end_of_turn, is_trained)?,
             TrainOn::All => {
-                let text = template.render(messages, &crate::RenderOptions::default())?;
+                let text = template.render(messages, &RenderOptions::default())?;
                 let all = 0..text.len();
                 spans::Spans {
                     text,

@@ -30,11 +30,12 @@ pub(super) fn end_of_turn(template: &ChatTemplate) -> String {
         Message::new("user", "Question"),
         Message::new("assistant", "Answer"),
     ];
-    let found = marked(template, &probe, 1)
-        .ok()
-        .flatten()
-        .and_then(|(text, span)| text.get(span.end..).map(str::to_owned));
-    found.unwrap_or_default().trim_end().to_owned()
+    let Ok(whole) = template.render(&probe, &RenderOptions::default()) else {
+        return String::new();
+    };
+    let span = marked(template, &probe, 1, &whole).ok().flatten();
+    span.map(|span| whole[span.end..].trim_end().to_owned())
+        .unwrap_or_default()
 }
 
 /// Renders `messages` and finds the assistant messages for which `is_trained` holds.
@@ -73,8 +74,7 @@ pub(super) fn find(
             Some(span) => span,
             None => {
                 spans.unstable = true;
-                let found = marked(template, messages, at)?.filter(|(text, _)| *text == spans.text);
-                let Some((_, span)) = found else {
+                let Some(span) = marked(template, messages, at, &spans.text)? else {
                     spans.lost_turns += 1;
                     continue;
                 };
@@ -118,21 +118,26 @@ fn between_prefixes(
     Some(before.len()..before.len() + end)
 }
 
-/// Renders with marks around the text of message `at`: the text without them, and the range between them.
-/// `None` where the template took the message apart. White space at the ends stays outside, so that a template that trims does so.
+/// The third way: the range of message `at` in `whole`, without its end of turn; `None` where the template took
+/// the message apart.
 fn marked(
     template: &ChatTemplate,
     messages: &[Message],
     at: usize,
-) -> Result<Option<(String, Range<usize>)>, EncodeError> {
-    let mut messages = messages.to_vec();
+    whole: &str,
+) -> Result<Option<Range<usize>>, EncodeError> {
     let content = &messages[at].content;
-    let spoken = content.trim();
+    let trimmed = content.trim();
     let start = content.len() - content.trim_start().len();
-    let (before, after) = (&content[..start], &content[start + spoken.len()..]);
-    messages[at].content = format!("{before}{}{after}", mark_message(spoken));
-    let rendered = template.render_marked(&messages, &RenderOptions::default())?;
-    Ok(<[Range<usize>; 1]>::try_from(rendered.messages)
-        .ok()
-        .map(|[span]| (rendered.text, span)))
+    // A template that trims finds nothing to trim within the marks: for it, white space stays outside.
+    for range in [0..content.len(), start..start + trimmed.len()] {
+        let mut messages = messages.to_vec();
+        let (before, after) = (&content[..range.start], &content[range.end..]);
+        messages[at].content = format!("{before}{}{after}", mark_message(&content[range]));
+        let rendered = template.render_marked(&messages, &RenderOptions::default())?;
+        if let ([span], true) = (&rendered.messages[..], rendered.text == whole) {
+            return Ok(Some(span.clone()));
+        }
+    }
+    Ok(None)
 }

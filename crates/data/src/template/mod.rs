@@ -31,10 +31,23 @@ pub enum TemplateError {
     #[error("chat template: {}{}", .0, detail(.0))]
     Render(minijinja::Error),
     /// A message holds a character that marks parts of the text.
-    #[error(
-        "the conversation contains a character from U+F0000 to U+F0003, which AnyLoRA uses itself (hint: remove it)"
-    )]
+    #[error("the conversation contains a character from U+F0000 to U+F0003, which AnyLoRA uses itself")]
     ReservedCharacter,
+}
+
+impl TemplateError {
+    /// One line that says what to do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Syntax(_) | Self::Render(_) => {
+                Some("check the model's chat_template.jinja, or fetch the model again".into())
+            }
+            Self::Refused(_) => {
+                Some("change the order or the roles of the messages as the template says".into())
+            }
+            Self::ReservedCharacter => Some("remove the character".into()),
+        }
+    }
 }
 
 /// The cause that minijinja keeps apart from its message.

@@ -15,19 +15,13 @@ pub use stream::TextStream;
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
     /// `tokenizer.json` can't be read as one.
-    #[error(
-        "tokenizer.json: {0}; expected the file that the tokenizers library writes (hint: download tokenizer.json again)"
-    )]
+    #[error("tokenizer.json: {0}; expected the file that the tokenizers library writes")]
     Tokenizer(tokenizers::Error),
     /// `tokenizer_config.json` can't be read as one.
-    #[error(
-        "tokenizer_config.json: {0}; expected a JSON object (hint: download tokenizer_config.json again)"
-    )]
+    #[error("tokenizer_config.json: {0}; expected a JSON object")]
     Config(serde_json::Error),
     /// A special token of `tokenizer_config.json` is not in the vocabulary.
-    #[error(
-        "tokenizer_config.json: {name} is {token:?}, which tokenizer.json does not contain (hint: both files must come from the same model)"
-    )]
+    #[error("tokenizer_config.json: {name} is {token:?}, which tokenizer.json does not contain")]
     UnknownSpecialToken {
         /// The key, for example `eos_token`.
         name: &'static str,
@@ -40,6 +34,21 @@ pub enum TokenizerError {
     /// The ids can't be decoded.
     #[error("ids can't be decoded: {0}")]
     Decode(tokenizers::Error),
+}
+
+impl TokenizerError {
+    /// One line that says what to do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Tokenizer(_) | Self::Config(_) => Some(
+                "fetch the model again, for example with `hf download OWNER/NAME --local-dir FOLDER`".into(),
+            ),
+            Self::UnknownSpecialToken { .. } => {
+                Some("tokenizer.json and tokenizer_config.json must come from the same model".into())
+            }
+            Self::Encode(_) | Self::Decode(_) => None,
+        }
+    }
 }
 
 /// Token ids with the place of each in the text.

@@ -35,7 +35,7 @@ pub(crate) fn cross_entropy(
         };
         gpu.launch(&Launch {
             kernel: OP,
-            defines: &[("VEC", vec), ("REDUCE", gpu.reduce())],
+            defines: &[("WIDTH", vec), ("REDUCE", gpu.reduce())],
             entry: "main",
             params: bytemuck::bytes_of(&params),
             bindings: &[

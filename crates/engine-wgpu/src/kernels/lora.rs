@@ -42,7 +42,7 @@ pub(crate) fn lora_down(gpu: &Wgpu, op: LoraDown<'_, Wgpu>) -> Result<()> {
             kernel: OP,
             defines: &[
                 ("SIDE", if op.side == Side::A { "a" } else { "b" }),
-                ("VEC", if vector { "4" } else { "1" }),
+                ("WIDTH", if vector { "4" } else { "1" }),
                 ("ACT", gpu.act(op.x.dtype())),
                 ("DROPOUT", dropout_define),
                 ("RANKS", if ranks == 8 { "8" } else { "16" }),
@@ -94,7 +94,7 @@ pub(crate) fn lora_grad(gpu: &Wgpu, op: LoraGrad<'_, Wgpu>) -> Result<()> {
         gpu.launch(&Launch {
             kernel: OP,
             defines: &[
-                ("VEC", if vector { "4" } else { "1" }),
+                ("WIDTH", if vector { "4" } else { "1" }),
                 ("ACT", gpu.act(op.wide.dtype())),
                 ("DROPOUT", dropout_define),
                 ("RANKS", if ranks == 8 { "8" } else { "16" }),

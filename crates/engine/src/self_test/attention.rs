@@ -38,6 +38,17 @@ pub(super) async fn run<B: Backend, R: Backend>(suite: &mut Suite<'_, B, R>) {
             ..plain
         },
         Attention {
+            time: 9,
+            heads: [2, 1],
+            head_dim: 256,
+            ..plain
+        },
+        Attention {
+            time: 9,
+            head_dim: 50,
+            ..plain
+        },
+        Attention {
             mask: window(9),
             ..plain
         },
@@ -55,10 +66,24 @@ pub(super) async fn run<B: Backend, R: Backend>(suite: &mut Suite<'_, B, R>) {
     ] {
         suite.check(case).await;
     }
-    for window in [None, Some(5)] {
-        suite.check(AttentionDecode { window }).await;
+    for (capacity, head_dim, window) in [
+        (90, 64, None),
+        (90, 64, Some(5)),
+        // Long enough to be split among workgroups.
+        (1500, 80, None),
+        (9, 256, None),
+        (9, 50, None),
+    ] {
+        let case = AttentionDecode {
+            capacity,
+            head_dim,
+            window,
+        };
+        suite.check(case).await;
     }
-    suite.check(CacheAppend).await;
+    for head_dim in [16, 7] {
+        suite.check(CacheAppend { head_dim }).await;
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -129,6 +154,8 @@ impl Case for Attention {
 }
 
 struct AttentionDecode {
+    capacity: usize,
+    head_dim: usize,
     window: Option<usize>,
 }
 
@@ -136,31 +163,44 @@ impl Case for AttentionDecode {
     const OP: &'static str = "attention_decode";
 
     fn name(&self) -> String {
-        self.window
-            .map_or_else(|| "no window".to_owned(), |window| format!("window {window}"))
+        let Self {
+            capacity, head_dim, ..
+        } = self;
+        let window = self
+            .window
+            .map_or_else(String::new, |window| format!(", window {window}"));
+        format!("S = {capacity}, heads of {head_dim}{window}")
     }
 
     fn terms(&self) -> usize {
-        90 * 64
+        self.capacity * self.head_dim
     }
 
     fn run<B: Backend>(&self, inputs: &mut Inputs<'_, B>) -> Result<()> {
-        let q = inputs.act(&[3, 6, 64])?;
-        let (k, v) = (inputs.act(&[3, 90, 2, 64])?, inputs.act(&[3, 90, 2, 64])?);
-        let lengths = inputs.words(&[3], &[1, 17, 90])?;
-        let out = ops::attention_decode(&q, &k, &v, &lengths, self.window, 0.5)?;
+        let Self {
+            capacity,
+            head_dim,
+            window,
+        } = *self;
+        let cache = [3, capacity, 2, head_dim];
+        let q = inputs.act(&[3, 6, head_dim])?;
+        let (k, v) = (inputs.act(&cache)?, inputs.act(&cache)?);
+        let lengths = inputs.words(&[3], &[1, capacity as u32 / 2, capacity as u32])?;
+        let out = ops::attention_decode(&q, &k, &v, &lengths, window, 0.5)?;
         inputs.output("out", out);
         Ok(())
     }
 }
 
-struct CacheAppend;
+struct CacheAppend {
+    head_dim: usize,
+}
 
 impl Case for CacheAppend {
     const OP: &'static str = "cache_append";
 
     fn name(&self) -> String {
-        "past the end too".to_owned()
+        format!("heads of {}, past the end too", self.head_dim)
     }
 
     fn terms(&self) -> usize {
@@ -168,7 +208,8 @@ impl Case for CacheAppend {
     }
 
     fn run<B: Backend>(&self, inputs: &mut Inputs<'_, B>) -> Result<()> {
-        let (new, cache) = (inputs.act(&[2, 3, 2, 16])?, inputs.act(&[2, 8, 2, 16])?);
+        let (new, cache) = ([2, 3, 1, self.head_dim], [2, 8, 1, self.head_dim]);
+        let (new, cache) = (inputs.act(&new)?, inputs.act(&cache)?);
         let starts = inputs.words(&[2], &[1, 6])?;
         ops::cache_append(&new, &starts, &cache)?;
         inputs.exact("cache", cache);

@@ -8,8 +8,8 @@ use crate::{Backend, DType, Dropout, Result, ops};
 /// N and K: neither is a multiple of a tile, nor K of a block, so that blocks run on from row to row.
 const SHAPE: [usize; 2] = [70, 204];
 
-/// One token of generation, a few, more than a tile.
-const ROWS: [usize; 3] = [1, 5, 67];
+/// One token of generation, a few, more, and more than a tile.
+const ROWS: [usize; 4] = [1, 3, 9, 67];
 
 pub(super) async fn run<B: Backend, R: Backend>(suite: &mut Suite<'_, B, R>) {
     for format in Format::ALL {
@@ -18,24 +18,41 @@ pub(super) async fn run<B: Backend, R: Backend>(suite: &mut Suite<'_, B, R>) {
         }
     }
     for format in Format::ALL {
-        for rows in ROWS {
-            for (rank, dropout) in [(8, false), (5, true)] {
-                suite
-                    .check(LoraLinear {
-                        format,
-                        rows,
-                        rank,
-                        dropout,
-                    })
-                    .await;
-            }
+        for (rows, rank, dropout) in [
+            (1, 8, false),
+            (3, 5, true),
+            (9, 16, true),
+            (67, 8, true),
+            (67, 16, false),
+        ] {
+            let case = LoraLinear {
+                format,
+                shape: SHAPE,
+                rows,
+                rank,
+                dropout,
+            };
+            suite.check(case).await;
         }
+    }
+    // Large enough in one direction to fill a device: kernels share the work differently there.
+    for (rows, shape) in [(4112, [16, 32]), (2, [16, 8200])] {
+        let case = LoraLinear {
+            format: Format::Dense(DType::F32),
+            shape,
+            rows,
+            rank: 8,
+            dropout: true,
+        };
+        suite.check(case).await;
     }
     for format in Format::ALL {
         suite.check(Logits { format }).await;
     }
     for format in Format::ALL {
-        suite.check(HeadLoss { format }).await;
+        for vocab in [70, 136] {
+            suite.check(HeadLoss { format, vocab }).await;
+        }
     }
 }
 
@@ -69,6 +86,8 @@ impl Case for Linear {
 
 struct LoraLinear {
     format: Format,
+    /// N and K.
+    shape: [usize; 2],
     rows: usize,
     rank: usize,
     dropout: bool,
@@ -79,17 +98,20 @@ impl Case for LoraLinear {
 
     fn name(&self) -> String {
         let dropout = if self.dropout { ", dropout" } else { "" };
-        format!("{}, M = {}, r = {}{dropout}", self.format, self.rows, self.rank)
+        let Self {
+            format, rows, rank, ..
+        } = self;
+        format!("{format} {:?}, M = {rows}, r = {rank}{dropout}", self.shape)
     }
 
     fn terms(&self) -> usize {
-        SHAPE[1]
+        self.rows.max(self.shape[1])
     }
 
     fn run<B: Backend>(&self, inputs: &mut Inputs<'_, B>) -> Result<()> {
-        let [n, k] = SHAPE;
+        let [n, k] = self.shape;
         let (x, dy) = (inputs.act(&[self.rows, k])?, inputs.act(&[self.rows, n])?);
-        let weight = inputs.weight(self.format, SHAPE)?;
+        let weight = inputs.weight(self.format, self.shape)?;
         let bias = inputs.floats(&[n], DType::F32)?;
         let a = inputs.floats(&[self.rank, k], DType::F32)?;
         let b = inputs.floats(&[n, self.rank], DType::F32)?;
@@ -145,13 +167,14 @@ impl Case for Logits {
 
 struct HeadLoss {
     format: Format,
+    vocab: usize,
 }
 
 impl Case for HeadLoss {
     const OP: &'static str = "head_loss";
 
     fn name(&self) -> String {
-        self.format.to_string()
+        format!("{}, V = {}", self.format, self.vocab)
     }
 
     fn terms(&self) -> usize {
@@ -160,7 +183,7 @@ impl Case for HeadLoss {
 
     fn run<B: Backend>(&self, inputs: &mut Inputs<'_, B>) -> Result<()> {
         let x = inputs.act(&[6, SHAPE[1]])?;
-        let weight = inputs.weight(self.format, SHAPE)?;
+        let weight = inputs.weight(self.format, [self.vocab, SHAPE[1]])?;
         let labels = inputs.labels(&[3, -100, 0, 69, 12, -100])?;
         let head = ops::head_loss(&x, &weight, &labels, Some(0.25))?;
         inputs.output("loss", head.loss);

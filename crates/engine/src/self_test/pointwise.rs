@@ -6,9 +6,11 @@ use crate::{Backend, DType, Result, ops};
 
 pub(super) async fn run<B: Backend, R: Backend>(suite: &mut Suite<'_, B, R>) {
     for table in [DType::F32, DType::F16, DType::BF16] {
-        suite.check(Embedding { table }).await;
+        for hidden_size in [36, 35] {
+            suite.check(Embedding { table, hidden_size }).await;
+        }
     }
-    for hidden_size in [33, 576] {
+    for hidden_size in [33, 576, 2052] {
         suite.check(RmsNorm { hidden_size }).await;
     }
     for rotary in [16, 10] {
@@ -26,13 +28,14 @@ pub(super) async fn run<B: Backend, R: Backend>(suite: &mut Suite<'_, B, R>) {
 
 struct Embedding {
     table: DType,
+    hidden_size: usize,
 }
 
 impl Case for Embedding {
     const OP: &'static str = "embedding";
 
     fn name(&self) -> String {
-        format!("{} table", self.table)
+        format!("{} table, H = {}", self.table, self.hidden_size)
     }
 
     fn terms(&self) -> usize {
@@ -40,7 +43,7 @@ impl Case for Embedding {
     }
 
     fn run<B: Backend>(&self, inputs: &mut Inputs<'_, B>) -> Result<()> {
-        let table = inputs.floats(&[11, 34], self.table)?;
+        let table = inputs.floats(&[11, self.hidden_size], self.table)?;
         let ids = inputs.words(&[5], &[3, 0, 10, 3, 7])?;
         let out = ops::embedding(&ids, &table, inputs.activation())?;
         inputs.output("out", out);

@@ -13,14 +13,19 @@
 //!
 //! Source: bitsandbytes 0.50 `functional.py:QuantState.as_dict`.
 
+mod method;
+mod parts;
+mod state;
+
 use std::collections::BTreeMap;
 
 use anylora_quant::{
     Absmax, BlockSize, Codebook, DYNAMIC_MAP_SIGNED, DoubleQuantized, NESTED_BLOCK, Quantized4,
 };
-use serde_json::Value;
 
-use crate::fields::{Fields, parse_object};
+pub(crate) use self::method::check_method;
+use self::parts::Parts;
+use self::state::State;
 use crate::folder::Files;
 use crate::shards::Place;
 use crate::{CheckpointError, FloatType, Problem, Problems, Result, TensorFormat, TensorInfo};
@@ -106,80 +111,40 @@ impl Place4 {
         let (packed, absmax, map) = (take(""), take(".absmax"), take(".quant_map"));
         let (nested_absmax, nested_map) = (take(".nested_absmax"), take(".nested_quant_map"));
         let file = &state.file;
-        let label = format!("{file}: tensor `{state_name}`");
-        let object = parse_object(&label, state.bytes(files))?;
-        let mut f = Fields::new(&label, "", &object);
-        let codebook = match f.text("quant_type") {
-            Some("nf4") => Codebook::Nf4,
-            Some("fp4") => Codebook::Fp4,
-            other => {
-                let found = other.map_or("nothing".into(), |text| format!("{text:?}"));
-                f.problem("quant_type", "\"nf4\" or \"fp4\"", found);
-                Codebook::Nf4
-            }
-        };
-        let size = f.required_size("blocksize");
-        let block_size = BlockSize::new(size).unwrap_or_else(|_| {
-            f.problem("blocksize", "a power of two from 32 to 4096", size.to_string());
-            BlockSize::default()
-        });
-        let shape = f.sizes("shape");
-        let len = shape.iter().try_fold(1usize, |len, size| len.checked_mul(*size));
-        let Some(len) = len.filter(|len| *len > 0) else {
-            f.problem(
-                "shape",
-                "the weight's dimensions, none of them 0",
-                format!("{shape:?}"),
-            );
-            return Err(CheckpointError::Malformed(f.problems));
-        };
-        let is_nested = f.get("nested_blocksize").is_some();
-        let (block, offset) = match is_nested {
-            true => (
-                f.required_size("nested_blocksize"),
-                f.required_number("nested_offset"),
-            ),
-            false => (NESTED_BLOCK, 0.0),
-        };
-        let blocks = block_size.blocks(len);
+        let state = State::parse(&format!("{file}: {}", tensor(state_name)), state.bytes(files))?;
+        let blocks = state.block_size.blocks(state.len);
         let mut parts = Parts {
             weight,
             file,
-            problems: f.problems,
+            problems: Problems::default(),
         };
-        let packed = parts.container("", packed, len.div_ceil(2));
-        let absmax = match is_nested {
-            true => parts.part(".absmax", absmax, "U8", blocks),
-            false => parts.part(".absmax", absmax, "F32", blocks),
-        };
+        let packed = parts.container("", packed, state.len.div_ceil(2));
+        let dtype = if state.nested.is_some() { "U8" } else { "F32" };
+        let absmax = parts.part(".absmax", absmax, dtype, blocks);
         if let Some(map) = parts.part(".quant_map", map, "F32", 16)
-            && map.f32s(files) != codebook.levels()
+            && map.f32s(files) != state.codebook.levels()
         {
-            let expected = format!("the levels of {}", codebook.name());
             let place = tensor(&format!("{weight}.quant_map"));
-            parts
-                .problems
-                .0
-                .push(Problem::new(&map.file, place, expected, "other levels"));
+            let expected = format!("the levels of {}", state.codebook.name());
+            let problem = Problem::new(&map.file, place, expected, "other levels");
+            parts.problems.0.push(problem);
         }
-        let nested = if is_nested {
-            let nested_absmax = parts.part(".nested_absmax", nested_absmax, "F32", blocks.div_ceil(block));
+        let nested = state.nested.and_then(|(block, offset)| {
+            let absmax = parts.part(".nested_absmax", nested_absmax, "F32", blocks.div_ceil(block));
             let map = parts.part(".nested_quant_map", nested_map, "F32", 256);
-            nested_absmax.zip(map).map(|(absmax, map)| Nested {
-                absmax,
-                map,
+            Some(Nested {
+                absmax: absmax?,
+                map: map?,
                 block,
-                offset: offset as f32,
+                offset,
             })
-        } else {
-            None
-        };
+        });
         parts.problems.into_result()?;
         match (packed, absmax) {
             (Some(packed), Some(absmax)) => Ok(Self {
-                shape,
-                codebook,
-                block_size,
+                shape: state.shape,
+                codebook: state.codebook,
+                block_size: state.block_size,
                 packed,
                 absmax,
                 nested,
@@ -244,72 +209,6 @@ impl Place4 {
             )
         })
     }
-}
-
-/// The parts of one weight and what is wrong with them.
-struct Parts<'a> {
-    weight: &'a str,
-    file: &'a str,
-    problems: Problems,
-}
-
-impl Parts<'_> {
-    /// A part that must hold `bytes` bytes of any type.
-    fn container(&mut self, suffix: &str, place: Option<Place>, bytes: usize) -> Option<Place> {
-        let expected = format!("{bytes} bytes, as the quant_state has it");
-        self.checked(suffix, place, expected, |entry| entry.range.len() == bytes)
-    }
-
-    /// A part that must have `len` elements of a type.
-    fn part(&mut self, suffix: &str, place: Option<Place>, dtype: &str, len: usize) -> Option<Place> {
-        self.checked(suffix, place, format!("{dtype} [{len}]"), |entry| {
-            entry.dtype.name == dtype && entry.shape.iter().product::<usize>() == len
-        })
-    }
-
-    fn checked(
-        &mut self,
-        suffix: &str,
-        place: Option<Place>,
-        expected: String,
-        fits: impl Fn(&crate::safetensors::Entry) -> bool,
-    ) -> Option<Place> {
-        let found = match &place {
-            Some(place) if fits(&place.entry) => None,
-            Some(place) => Some(format!("{} {:?}", place.entry.dtype.name, place.entry.shape)),
-            None => Some("no such tensor".into()),
-        };
-        let Some(found) = found else { return place };
-        let file = place.map_or(self.file.to_string(), |place| place.file);
-        let name = tensor(&format!("{}{suffix}", self.weight));
-        self.problems.0.push(Problem::new(&file, name, expected, found));
-        None
-    }
-}
-
-/// Refuses a config whose weights are quantized by another method.
-pub(crate) fn check_method(quantization: Option<&Value>) -> Result<()> {
-    let Some(quantization) = quantization.filter(|value| !value.is_null()) else {
-        return Ok(());
-    };
-    let method = quantization.get("quant_method").and_then(Value::as_str);
-    let is_8bit = quantization.get("load_in_8bit").and_then(Value::as_bool) == Some(true);
-    let found = match (method, is_8bit) {
-        // The field came with bitsandbytes and is missing in the oldest of its checkpoints.
-        (Some("bitsandbytes") | None, false) => return Ok(()),
-        (Some("bitsandbytes") | None, true) => "bitsandbytes in 8 bits".to_string(),
-        (Some(other), _) => format!("{other:?}"),
-    };
-    let problem = Problem::new(
-        "config.json",
-        "`quantization_config.quant_method`",
-        "bitsandbytes in 4 bits (nf4, fp4), or no quantization",
-        found,
-    );
-    Err(CheckpointError::Unsupported {
-        problems: Problems(vec![problem]),
-        hint: "take the model that it was made from, in 16 bits, and add `--quant nf4`".into(),
-    })
 }
 
 impl Place {

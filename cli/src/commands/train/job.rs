@@ -1,0 +1,212 @@
+//! A run on a device.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use anylora_checkpoint::{Adapter, Checkpoint, TensorFormat};
+use anylora_data::{Batch, Dataset, Position};
+use anylora_engine::{Backend, DType, Side};
+use anylora_generate::Prompter;
+use anylora_train::plan::{Plan, dense_dtype, load_options, plan};
+use anylora_train::prepare::{self, Text};
+use anylora_train::{RunFolder, Summary, Target, TrainConfig, Trainer, adapter_file, run, snapshot};
+use indicatif::HumanBytes;
+use pollster::block_on;
+
+use super::progress::Progress;
+use super::train_error;
+use crate::error::{Annotate, request};
+use crate::model::{self, checkpoint_error, generate_error};
+use crate::output;
+
+/// What was asked for.
+pub struct Job {
+    pub config: TrainConfig,
+    pub out: PathBuf,
+    pub resume: bool,
+    pub dry_run: bool,
+}
+
+/// What was asked for, with its files open.
+pub struct Opened {
+    job: Job,
+    checkpoint: Checkpoint,
+    text: Text,
+    data: Arc<Dataset>,
+    held_out: Vec<Batch>,
+    adapter: Option<Adapter>,
+}
+
+impl Job {
+    /// Opens model and data: what is wrong with them shows before a device is opened.
+    pub fn open(mut self) -> Result<Opened> {
+        let config = &mut self.config;
+        let name = config
+            .model
+            .clone()
+            .ok_or_else(|| request("no model was given"))
+            .hint("--model FOLDER, FILE.gguf or a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct")?;
+        let data = config
+            .data
+            .clone()
+            .ok_or_else(|| request("no data was given"))
+            .hint("--data FILE.jsonl; `anylora check-data FILE` shows what would be trained")?;
+        let data = prepare::open(&data, config.format.as_deref()).map_err(train_error)?;
+        let checkpoint = model::open(&name)?;
+        let adapter = match &config.adapter_init {
+            Some(path) => {
+                let adapter = Adapter::open(path).map_err(checkpoint_error)?;
+                adapter_file::adopt(config, &adapter).map_err(train_error)?;
+                Some(adapter)
+            }
+            None => None,
+        };
+        let prompter = Prompter::new(&checkpoint).map_err(generate_error)?;
+        let (tokenizer, template) = (prompter.tokenizer().clone(), prompter.template().cloned());
+        let text = Text::new(tokenizer, template, config).map_err(train_error)?;
+        let held_out = match &config.eval_data {
+            Some(path) => {
+                let data = prepare::open(path, config.format.as_deref()).map_err(train_error)?;
+                text.held_out(data, config).map_err(train_error)?
+            }
+            None => Vec::new(),
+        };
+        Ok(Opened {
+            job: self,
+            checkpoint,
+            text,
+            data,
+            held_out,
+            adapter,
+        })
+    }
+}
+
+impl crate::engine::Job for Opened {
+    type Output = ();
+
+    fn run<B: Backend>(self, backend: B) -> Result<()> {
+        let Job {
+            config,
+            out,
+            resume,
+            dry_run,
+        } = &self.job;
+        let batches = |position| {
+            self.text
+                .batches(Arc::clone(&self.data), config, position)
+                .map_err(train_error)
+        };
+        let total = prepare::total_steps(config, &batches(Position::default())?).map_err(train_error)?;
+        if *dry_run {
+            return self.show_plan(&backend, total);
+        }
+        let resumed = resume
+            .then(|| snapshot::newest(out))
+            .transpose()
+            .map_err(train_error)?;
+        let mut folder = match &resumed {
+            Some((_, progress)) => RunFolder::resume(out, progress.step),
+            None => RunFolder::create(out, config),
+        }
+        .map_err(train_error)?;
+        let options = load_options(config, &backend);
+        let loaded = model::load_with(&backend, &self.checkpoint, options)?;
+        let first = |target: &Target, side: Side| match &self.adapter {
+            Some(adapter) => adapter_file::values(adapter, target, side),
+            None => Vec::new(),
+        };
+        let initial: Option<&anylora_train::Initial<'_>> = match &self.adapter {
+            Some(_) => Some(&first),
+            None => None,
+        };
+        let mut trainer = Trainer::new(loaded, config.clone(), total, initial).map_err(train_error)?;
+        if let Some(adapter) = &self.adapter {
+            adapter_file::check(adapter, trainer.parameters().targets()).map_err(train_error)?;
+        }
+        let mut position = Position::default();
+        if let Some((path, progress)) = resumed {
+            snapshot::load(&path, trainer.parameters()).map_err(train_error)?;
+            position = progress.position.clone();
+            *trainer.progress_mut() = progress;
+        }
+        let targets = trainer.parameters().targets().to_vec();
+        let write = |path: &std::path::Path, values: &[[Vec<f32>; 2]]| {
+            Ok(adapter_file::to_adapter(config, &targets, values).write(path)?)
+        };
+        let mut progress = Progress::new()?;
+        let mut source = batches(position)?;
+        let result = block_on(run(
+            &mut trainer,
+            &mut folder,
+            &mut source,
+            &self.held_out,
+            &write,
+            &mut |event| progress.observe(event),
+        ));
+        progress.finish();
+        report(&result.map_err(train_error)?, out)
+    }
+}
+
+impl Opened {
+    fn show_plan<B: Backend>(&self, backend: &B, total: usize) -> Result<()> {
+        let config = &self.job.config;
+        let dtype = dense_dtype(config, stored_dtype(&self.checkpoint));
+        let Plan {
+            peak_device_bytes,
+            flops_per_step,
+            trainable_parameters,
+            base_parameters,
+            ..
+        } = plan(self.checkpoint.config(), dtype, config, *backend.caps()).map_err(train_error)?;
+        let mut text = toml::to_string(config).context("the settings could not be written")?;
+        text += &format!(
+            "\n# {} on {}\n# {total} steps; {trainable_parameters} trainable parameters ({:.3} % of {base_parameters})\n\
+             # device memory at its highest: {}\n",
+            self.data.len(),
+            backend.info().name,
+            100.0 * trainable_parameters as f64 / base_parameters as f64,
+            HumanBytes(peak_device_bytes.total),
+        );
+        for (kind, bytes) in &peak_device_bytes.by_kind {
+            text += &format!("#   {kind:12} {}\n", HumanBytes(*bytes));
+        }
+        text += &format!("# {:.2} TFLOP a step\n", flops_per_step / 1e12);
+        output::print(&text)
+    }
+}
+
+/// The type that most of a model's dense weights are stored in.
+fn stored_dtype(checkpoint: &Checkpoint) -> DType {
+    use anylora_checkpoint::FloatType;
+    match checkpoint
+        .info("model.embed_tokens.weight")
+        .map(|info| info.format)
+    {
+        Ok(TensorFormat::Dense(FloatType::F16)) => DType::F16,
+        Ok(TensorFormat::Dense(FloatType::BF16)) => DType::BF16,
+        _ => DType::F32,
+    }
+}
+
+fn report(summary: &Summary, out: &std::path::Path) -> Result<()> {
+    let at = out.display();
+    let loss = summary
+        .final_loss
+        .map_or("none".to_owned(), |loss| format!("{loss:.4}"));
+    eprintln!(
+        "{} steps in {:.1} s, {:.0} trained tokens/s, loss {loss}, at most {} on the device",
+        summary.steps,
+        summary.seconds,
+        summary.tokens_per_second,
+        HumanBytes(summary.peak_device_bytes.total),
+    );
+    if summary.interrupted {
+        eprintln!("stopped; to go on: anylora train --resume --out {at}");
+    } else {
+        eprintln!("loss curve: {}", out.join("loss.svg").display());
+    }
+    output::print(&format!("{}\n", out.join("adapter").display()))
+}

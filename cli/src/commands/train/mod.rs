@@ -1,0 +1,136 @@
+//! `anylora train`: from a model and data to an adapter.
+
+mod job;
+mod progress;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use anylora_engine::DeviceSpec;
+use anylora_engine_wgpu::OpenOptions;
+use anylora_train::{TrainConfig, TrainError, TrainOverrides};
+use clap::Args;
+
+use crate::engine::with_device;
+use crate::error::{self, Annotate, request};
+
+/// Train a LoRA adapter, on a model in 4 bits (QLoRA) or as it is (LoRA).
+///
+/// The run folder gets `adapter/` (loads in PEFT and in `anylora generate --adapter`), `metrics.jsonl`, `loss.svg`,
+/// `checkpoints/`, `config.toml` and `summary.json`. Ctrl-C finishes the step, writes a checkpoint and says how to go
+/// on.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    anylora train --model HuggingFaceTB/SmolLM2-135M-Instruct --data train.jsonl --out runs/first\n  \
+    anylora train --model model.gguf --data train.jsonl --eval-data test.jsonl --out runs/second --rank 8 --epochs 3\n  \
+    anylora train --config run.toml --lr 1e-4 --out runs/third\n  \
+    anylora train --resume --out runs/third")]
+pub struct Train {
+    /// Settings in TOML, under the names of these options; options given here override them
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Go on from the newest checkpoint of the run in --out
+    #[arg(long)]
+    resume: bool,
+    /// Show the resolved settings, the steps, and the memory that the run will take, and stop
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    settings: TrainOverrides,
+}
+
+impl Train {
+    /// Trains.
+    pub fn run(self) -> Result<()> {
+        let (config, out) = self.resolve()?;
+        let device: DeviceSpec = config.device.parse().or_request()?;
+        let job = job::Job {
+            config,
+            out,
+            resume: self.resume,
+            dry_run: self.dry_run,
+        };
+        with_device(device, OpenOptions::default(), job.open()?)
+    }
+
+    /// Defaults, then `ANYLORA_DEVICE`, the file, the options. A resumed run has the settings that it began with.
+    fn resolve(&self) -> Result<(TrainConfig, PathBuf)> {
+        let environment = TrainOverrides {
+            device: std::env::var("ANYLORA_DEVICE").ok(),
+            ..TrainOverrides::default()
+        };
+        let file = match &self.config {
+            Some(path) => read(path)?,
+            None => TrainOverrides::default(),
+        };
+        let out = self.settings.out.clone().or(file.out.clone());
+        let out = out
+            .ok_or_else(|| request("no run folder was given"))
+            .hint("--out runs/NAME")?;
+        if !self.resume {
+            let layers = [environment, file, self.settings.clone()];
+            return Ok((TrainConfig::resolve(layers).or_request()?, out));
+        }
+        let begun_with = out.join("config.toml");
+        if !begun_with.is_file() {
+            let error = TrainError::NothingToResume { path: out };
+            return Err(error).or_request();
+        }
+        let begun = TrainConfig::resolve([read(&begun_with)?]).or_request()?;
+        let device = self.settings.device.clone().or(environment.device);
+        let mut asked = begun.clone();
+        file.apply(&mut asked);
+        self.settings.clone().apply(&mut asked);
+        asked.out.clone_from(&begun.out);
+        asked.device.clone_from(&begun.device);
+        if asked != begun {
+            return Err(request(format!(
+                "{} began with other settings, and a resumed run keeps its own",
+                out.display()
+            )))
+            .hint(format!("anylora train --resume --out {}", out.display()));
+        }
+        Ok((
+            TrainConfig {
+                device: device.unwrap_or_else(|| begun.device.clone()),
+                ..begun
+            },
+            out,
+        ))
+    }
+}
+
+fn read(path: &Path) -> Result<TrainOverrides> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("{} could not be read", path.display()))
+        .or_request()?;
+    TrainOverrides::from_toml(&text)
+        .with_context(|| format!("{} has a mistake", path.display()))
+        .or_request()
+        .hint("anylora train --help lists the settings")
+}
+
+/// What a user can mend is a wrong request; the rest is a failed run.
+fn train_error(error: TrainError) -> anyhow::Error {
+    let wrong = matches!(
+        error,
+        TrainError::RunExists { .. }
+            | TrainError::NothingToResume { .. }
+            | TrainError::Adapter(_)
+            | TrainError::DataFile(_)
+            | TrainError::Format(_)
+            | TrainError::NoTrainedTokens
+    );
+    match error {
+        TrainError::Model(error) => crate::model::model_error(error),
+        TrainError::DataFile(error) => {
+            let hint = error.hint();
+            error::note(error.into(), true, hint)
+        }
+        TrainError::Encode(error) => {
+            let hint = error.hint();
+            error::note(error.into(), true, hint)
+        }
+        error => error::note(error.into(), wrong, None),
+    }
+}

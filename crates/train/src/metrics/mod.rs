@@ -1,0 +1,13 @@
+//! What evaluations measure: pure functions of predictions and references.
+//!
+//! Each agrees with its reference implementation on recorded cases (`tests/metrics.rs`).
+
+mod bootstrap;
+mod classification;
+mod rouge;
+mod squad;
+
+pub use bootstrap::{Interval, bootstrap};
+pub use classification::Confusion;
+pub use rouge::{Score, rouge_l, rouge_n, rouge_tokens};
+pub use squad::{SquadScore, SquadVersion, normalize_answer, squad};
