@@ -215,18 +215,9 @@ enum Variant {
 impl Variant {
     /// The fastest one that computes this here.
     fn choose(gpu: &Wgpu, product: &Product<'_>, params: &params::Linear) -> Self {
-        let quads = |size: u32| size.is_multiple_of(4);
-        let sizes = [
-            params.input_first,
-            params.input_stride,
-            params.inner,
-            params.weight_first,
-            params.columns,
-            params.out_first,
-            params.out_stride,
-            params.outer,
-        ];
-        if !sizes.into_iter().all(quads) {
+        let quads = |sizes: &[u32]| sizes.iter().all(|size| size.is_multiple_of(4));
+        let read = [params.input_first, params.input_stride, params.inner];
+        if !quads(&read) || !quads(&[params.weight_first, params.columns]) {
             return Self::Tiles { aligned: false };
         }
         if product.forward && u64::from(params.rows) < FEW_ROWS && params.columns.is_multiple_of(8) {
@@ -245,6 +236,8 @@ impl Variant {
         {
             return Self::Lanes;
         }
-        Self::Tiles { aligned: true }
+        Self::Tiles {
+            aligned: quads(&[params.out_first, params.out_stride, params.outer]),
+        }
     }
 }
