@@ -1,7 +1,5 @@
 //! One stored tensor onto the device, in the format that its role asks for.
 
-use std::borrow::Cow;
-
 use anylora_checkpoint::{FloatType, StoredTensor, Values};
 use anylora_engine::{Backend, DType, MemoryKind, Tensor, Weight};
 use anylora_quant::{BlockSize, Quantized4, Quantizer};
@@ -33,17 +31,13 @@ pub(crate) fn vector<B: Backend>(backend: &B, stored: &StoredTensor<'_>) -> Resu
 
 /// A matrix `[N, K]` with one float an element: as stored, other formats widened to f32.
 pub(crate) fn dense<B: Backend>(backend: &B, stored: &StoredTensor<'_>) -> Result<Tensor<B>> {
-    let (dtype, bytes) = match &stored.values {
-        Values::Dense { dtype: float, bytes } => (dtype(*float), Cow::Borrowed(bytes.as_ref())),
-        _ => (DType::F32, Cow::Owned(bytemuck::cast_vec(stored.to_f32()))),
-    };
-    Ok(Tensor::from_bytes(
-        backend,
-        &stored.shape,
-        dtype,
-        MemoryKind::Weights,
-        &bytes,
-    )?)
+    let shape = &stored.shape;
+    Ok(match &stored.values {
+        Values::Dense { dtype: float, bytes } => {
+            Tensor::from_bytes(backend, shape, dtype(*float), MemoryKind::Weights, bytes)?
+        }
+        _ => Tensor::from_f32(backend, shape, MemoryKind::Weights, &stored.to_f32())?,
+    })
 }
 
 /// A linear layer's matrix: packed as it is where it is stored in 4 bits, quantized where that is asked for, dense
