@@ -9,6 +9,8 @@
 mod check_data;
 mod devices;
 mod generate;
+mod plan;
+mod train;
 
 use assert_cmd::Command;
 

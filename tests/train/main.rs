@@ -6,5 +6,7 @@
 )]
 
 mod equal;
+mod half;
+mod plan;
 mod resume;
 mod setup;

@@ -8,10 +8,16 @@ mod fetch;
 mod generate;
 mod inspect;
 mod merge;
+mod plan;
 mod train;
 
 use anyhow::Result;
 use clap::Subcommand;
+
+/// The program's command line, with what only running it can tell: the defaults of settings.
+pub fn described(command: clap::Command) -> clap::Command {
+    command.mut_subcommand("train", train::described)
+}
 
 /// What `anylora` does.
 #[derive(Debug, Subcommand)]
@@ -23,6 +29,7 @@ pub enum Command {
     Generate(generate::Generate),
     Chat(chat::Chat),
     Train(Box<train::Train>),
+    Plan(Box<plan::Plan>),
     Merge(merge::Merge),
     Export(export::Export),
 }
@@ -38,6 +45,7 @@ impl Command {
             Self::Generate(command) => command.run(),
             Self::Chat(command) => command.run(),
             Self::Train(command) => command.run(),
+            Self::Plan(command) => command.run(),
             Self::Merge(command) => command.run(),
             Self::Export(command) => command.run(),
         }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use anylora_checkpoint::{Checkpoint, ModelConfig, StoredTensor, TensorFormat};
+use anylora_checkpoint::{Checkpoint, FloatType, ModelConfig, StoredTensor, TensorFormat};
 use anylora_engine::{Backend, DType, MemoryKind, Tensor, Weight};
 use anylora_quant::{BlockSize, Codebook};
 
@@ -41,6 +41,9 @@ impl Quantization {
 pub struct LoadOptions {
     /// Packs the linear layers of blocks that are not packed already. Embedding, norms and head stay.
     pub quantization: Option<Quantization>,
+    /// Rounds dense weights to this type: linear layers that are not packed, embedding and head. Norms and biases are
+    /// f32 always. Without it they are as stored.
+    pub dense: Option<FloatType>,
     /// The type of activations and of the KV cache: f32, or f16 where the device has it.
     pub activation: DType,
 }
@@ -49,6 +52,7 @@ impl Default for LoadOptions {
     fn default() -> Self {
         Self {
             quantization: None,
+            dense: None,
             activation: DType::F32,
         }
     }
@@ -217,7 +221,7 @@ impl<B: Backend> Loader<B> {
     ///
     /// # Errors
     /// [`ModelError::Tensors`] where the model has no such tensor or it has another shape; [`ModelError::Quantize`];
-    /// device errors.
+    /// [`ModelError::OutOfRange`]; device errors.
     pub fn insert(&mut self, name: &str, stored: StoredTensor<'_>) -> Result<()> {
         let spec = self.specs.get(name);
         let Some(spec) = spec.filter(|spec| spec.shape == stored.shape) else {
@@ -227,35 +231,46 @@ impl<B: Backend> Loader<B> {
                 found: format!("{:?}", stored.shape),
             }]));
         };
+        let LoadOptions {
+            quantization, dense, ..
+        } = self.options;
+        let backend = &self.backend;
         let loaded = match spec.role {
-            Role::Vector => Loaded::Tensor(store::vector(&self.backend, &stored)?),
-            Role::Embedding => Loaded::Tensor(store::dense(&self.backend, &stored)?),
-            Role::Head => Loaded::Weight(Weight::Dense(store::dense(&self.backend, &stored)?)),
-            Role::Linear => {
-                let quantization = self.options.quantization;
-                Loaded::Weight(store::linear(&self.backend, name, stored, quantization)?)
-            }
+            Role::Vector => Loaded::Tensor(store::vector(backend, &stored)?),
+            Role::Embedding => Loaded::Tensor(store::dense(backend, name, &stored, dense)?),
+            Role::Head => Loaded::Weight(Weight::Dense(store::dense(backend, name, &stored, dense)?)),
+            Role::Linear => Loaded::Weight(store::linear(backend, name, stored, quantization, dense)?),
         };
         self.loaded.insert(name.to_owned(), loaded);
         Ok(())
     }
 
-    /// A model whose tensors have no values, dense ones stored as `dtype`: what plans run on the dry backend.
+    /// A model whose tensors have no values, as [`Loader::load`] makes it of a checkpoint that stores them like this:
+    /// what plans run on the dry backend.
     ///
     /// # Errors
     /// Those of [`registry::architecture`]; [`anylora_engine::Error::OutOfMemory`].
-    pub fn plan(backend: &B, config: &ModelConfig, dtype: DType, options: LoadOptions) -> Result<Model<B>> {
+    pub fn plan(
+        backend: &B,
+        config: &ModelConfig,
+        stored: impl Fn(&TensorSpec) -> TensorFormat,
+        options: LoadOptions,
+    ) -> Result<Model<B>> {
         let mut loader = Self::new(backend, config, options)?;
+        let LoadOptions {
+            quantization, dense, ..
+        } = options;
         for spec in layout(config)? {
-            let quantization = options.quantization.filter(|_| spec.role == Role::Linear);
+            let stored = stored(&spec);
+            let empty = |dtype| Tensor::empty(backend, &spec.shape, dtype, MemoryKind::Weights);
+            let dtype = store::dense_dtype(stored, dense);
             let loaded = match (spec.role, spec.shape.as_slice()) {
-                (Role::Linear | Role::Head, &[n, k]) => {
-                    Loaded::Weight(store::empty(backend, [n, k], dtype, quantization)?)
+                (Role::Linear, &[n, k]) => {
+                    Loaded::Weight(store::empty_linear(backend, [n, k], stored, quantization, dense)?)
                 }
-                (role, shape) => {
-                    let dtype = if role == Role::Vector { DType::F32 } else { dtype };
-                    Loaded::Tensor(Tensor::empty(backend, shape, dtype, MemoryKind::Weights)?)
-                }
+                (Role::Linear | Role::Head, _) => Loaded::Weight(Weight::Dense(empty(dtype)?)),
+                (Role::Embedding, _) => Loaded::Tensor(empty(dtype)?),
+                (Role::Vector, _) => Loaded::Tensor(empty(DType::F32)?),
             };
             loader.loaded.insert(spec.name, loaded);
         }

@@ -99,7 +99,7 @@ pub enum State {
 
 impl<B: Backend> Parameters<B> {
     /// Room for the adapter of `targets`, gradients and moments 0. `initial(index, target, side)` gives a
-    /// matrix's values, row-major.
+    /// matrix's values, row-major; none leaves it 0.
     ///
     /// # Errors
     /// Allocation and device errors.
@@ -142,7 +142,10 @@ impl<B: Backend> Parameters<B> {
             for (number, (target, pair)) in targets.iter().zip(&places).enumerate() {
                 let place = &pair[side as usize];
                 if place.buffer == index {
-                    values[place.range.clone()].copy_from_slice(&initial(number, target, side));
+                    let given = initial(number, target, side);
+                    if !given.is_empty() {
+                        values[place.range.clone()].copy_from_slice(&given);
+                    }
                 }
             }
             let empty = |kind| Tensor::empty(backend, &[len], DType::F32, kind);

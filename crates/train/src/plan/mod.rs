@@ -1,15 +1,22 @@
 //! What a run will take: the trainer itself, on a device that allocates nothing and counts.
 
+mod nearest;
+mod search;
 pub mod shapes;
+mod table;
 
-use anylora_checkpoint::ModelConfig;
+use anylora_checkpoint::{Checkpoint, FloatType, ModelConfig, TensorFormat};
 use anylora_data::Batch;
 use anylora_engine::{Backend, Caps, Cost, DType, Dry};
-use anylora_models::{LoadOptions, Loader, Quantization};
+use anylora_models::{LoadOptions, Loader, Quantization, TensorSpec};
 use serde::Serialize;
 
 use crate::run::PeakBytes;
 use crate::{Dtype, Quant, TrainConfig, TrainError, Trainer};
+
+pub use nearest::Nearest;
+pub use search::{Limits, Planner, Setting};
+pub use table::{GPU_GIB, Row, rows};
 
 /// One run's memory and work.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -28,8 +35,8 @@ pub struct Plan {
     pub base_parameters: usize,
 }
 
-/// Plans a run of a model of this shape whose dense weights are stored as `stored`, with full rows of
-/// `max_length` tokens, on a device of these capabilities.
+/// Plans a run of a model of this shape whose weights are stored as `stored`, with full rows of `max_length` tokens,
+/// on a device of these capabilities.
 ///
 /// # Errors
 /// What training itself would answer: layers that no target matches, a tensor that the device can't bind.
@@ -39,12 +46,43 @@ pub fn plan(
     config: &TrainConfig,
     caps: Caps,
 ) -> Result<Plan, TrainError> {
+    let stored = TensorFormat::Dense(match stored {
+        DType::F16 => FloatType::F16,
+        DType::BF16 => FloatType::BF16,
+        _ => FloatType::F32,
+    });
+    plan_stored(model, |_| stored, config, caps)
+}
+
+/// Plans a run of a checkpoint's model, as [`plan`]: tensors that it has packed already stay so.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_checkpoint(
+    checkpoint: &Checkpoint,
+    config: &TrainConfig,
+    caps: Caps,
+) -> Result<Plan, TrainError> {
+    let stored = |spec: &TensorSpec| {
+        let info = checkpoint.info(&spec.name);
+        // Loading answers with all tensors that are missing.
+        info.map_or(TensorFormat::Dense(FloatType::F32), |info| info.format)
+    };
+    plan_stored(checkpoint.config(), stored, config, caps)
+}
+
+fn plan_stored(
+    model: &ModelConfig,
+    stored: impl Fn(&TensorSpec) -> TensorFormat,
+    config: &TrainConfig,
+    caps: Caps,
+) -> Result<Plan, TrainError> {
     let dry = Dry::new(caps, None);
     let options = load_options(config, &dry);
-    let dense = dense_dtype(config, stored);
-    let model = Loader::plan(&dry, model, dense, options)?;
+    let model = Loader::plan(&dry, model, stored, options)?;
     let base_parameters = model.parameters();
-    let mut trainer = Trainer::new(model, config.clone(), 1, None)?;
+    // The adapter's values don't matter here, and making them takes most of the time of a large plan.
+    let mut trainer = Trainer::new(model, config.clone(), 1, Some(&|_, _| Vec::new()))?;
     let before = dry.cost();
     let batch = full_batch(config);
     let batches: Vec<Batch> = (0..config.grad_accum).map(|_| batch.clone()).collect();
@@ -76,16 +114,24 @@ pub fn load_options<B: Backend>(config: &TrainConfig, backend: &B) -> LoadOption
             }),
             Quant::None => None,
         },
+        dense: match config.dtype {
+            Dtype::F32 => None,
+            Dtype::F16 => Some(FloatType::F16),
+            Dtype::Bf16 => Some(FloatType::BF16),
+        },
         activation: if half { DType::F16 } else { DType::F32 },
     }
 }
 
-/// The type that dense weights get: as stored, unless the settings say 16 bits.
-pub fn dense_dtype(config: &TrainConfig, stored: DType) -> DType {
-    match config.dtype {
-        Dtype::F32 => stored,
-        Dtype::F16 => DType::F16,
-        Dtype::Bf16 => DType::BF16,
+/// The type that most of a model's dense weights are stored in.
+pub fn stored_dtype(checkpoint: &Checkpoint) -> DType {
+    match checkpoint
+        .info("model.embed_tokens.weight")
+        .map(|info| info.format)
+    {
+        Ok(TensorFormat::Dense(FloatType::F16)) => DType::F16,
+        Ok(TensorFormat::Dense(FloatType::BF16)) => DType::BF16,
+        _ => DType::F32,
     }
 }
 
