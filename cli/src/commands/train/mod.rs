@@ -120,6 +120,7 @@ pub(super) fn train_error(error: TrainError) -> anyhow::Error {
             | TrainError::Adapter(_)
             | TrainError::DataFile(_)
             | TrainError::Format(_)
+            | TrainError::Task(_)
             | TrainError::NoTrainedTokens
     );
     match error {
