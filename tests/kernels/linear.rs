@@ -343,6 +343,17 @@ fn above_the_binding_limit() {
     }
 }
 
+/// The head of a large vocabulary: more rows of W than llvmpipe's loops would go round in one launch.
+#[test]
+fn backward_over_a_vocabulary() {
+    let (_checked, tiers) = gpus().split_last().unwrap();
+    for gpu in [tiers.first().unwrap(), tiers.last().unwrap()] {
+        for k in [4, 64] {
+            backward(gpu, DType::F32, Case::new([17, 70_000, k], Format::Dense(DType::F32)), 5);
+        }
+    }
+}
+
 #[test]
 fn a_row_above_the_binding_limit_is_refused() {
     let gpu = low_binding(2048);

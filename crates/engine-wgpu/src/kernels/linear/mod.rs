@@ -13,7 +13,7 @@ use anylora_engine::{Dropout, Linear, LinearBackward, Result, Tensor, Weight};
 use anylora_shaders::params;
 use bytemuck::Zeroable;
 
-use self::windows::{RowBits, part, windows};
+use self::windows::{RowBits, for_software, part, windows};
 use crate::Wgpu;
 use crate::context::Launch;
 
@@ -81,7 +81,10 @@ fn run(gpu: &Wgpu, product: &Product<'_>) -> Result<()> {
             by_n.push(RowBits::of(right, n));
         }
     }
-    let weight_windows = windows(gpu, OP, n, &by_n)?;
+    let mut weight_windows = windows(gpu, OP, n, &by_n)?;
+    if !product.forward && gpu.is_software() {
+        weight_windows = for_software(weight_windows);
+    }
     for rows in windows(gpu, OP, rows, &by_row)? {
         for window in &weight_windows {
             launch(gpu, product, &rows, window)?;
