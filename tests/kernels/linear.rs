@@ -349,7 +349,12 @@ fn backward_over_a_vocabulary() {
     let (_checked, tiers) = gpus().split_last().unwrap();
     for gpu in [tiers.first().unwrap(), tiers.last().unwrap()] {
         for k in [4, 64] {
-            backward(gpu, DType::F32, Case::new([17, 70_000, k], Format::Dense(DType::F32)), 5);
+            backward(
+                gpu,
+                DType::F32,
+                Case::new([17, 70_000, k], Format::Dense(DType::F32)),
+                5,
+            );
         }
     }
 }
