@@ -8,6 +8,7 @@
 
 mod check_data;
 mod devices;
+mod evaluate;
 mod generate;
 mod plan;
 mod train;

@@ -3,6 +3,7 @@
 mod chat;
 mod check_data;
 mod devices;
+mod evaluate;
 mod export;
 mod fetch;
 mod generate;
@@ -29,6 +30,7 @@ pub enum Command {
     Generate(generate::Generate),
     Chat(chat::Chat),
     Train(Box<train::Train>),
+    Evaluate(evaluate::Evaluate),
     Plan(Box<plan::Plan>),
     Merge(merge::Merge),
     Export(export::Export),
@@ -45,6 +47,7 @@ impl Command {
             Self::Generate(command) => command.run(),
             Self::Chat(command) => command.run(),
             Self::Train(command) => command.run(),
+            Self::Evaluate(command) => command.run(),
             Self::Plan(command) => command.run(),
             Self::Merge(command) => command.run(),
             Self::Export(command) => command.run(),

@@ -329,3 +329,47 @@ fn packed_layers_are_kept_and_go_stale() {
     std::fs::write(&path, bytes).unwrap();
     assert!(Packed::open(&path, "sources", single).is_none());
 }
+
+/// Blocks of llama.cpp become f32, or 4 bits where that is asked for.
+#[test]
+fn ggml_blocks_are_widened_or_packed() {
+    let checkpoint = tiny("tiny-llama");
+    // Q8_0: a scale in f16, then 32 bytes; here every value is its code times 1/64.
+    let blocks = |len: usize| -> Vec<u8> {
+        let block = |i: usize| {
+            let scale = half::f16::from_f32(1.0 / 64.0).to_le_bytes();
+            scale
+                .into_iter()
+                .chain((0..32).map(move |j| ((i * 7 + j * 5) % 127) as u8))
+        };
+        (0..len / 32).flat_map(block).collect()
+    };
+    let name = "model.layers.0.mlp.up_proj.weight";
+    let stored = || StoredTensor {
+        shape: vec![320, 128],
+        values: Values::Ggml {
+            format: GgmlFormat::Q8_0,
+            bytes: blocks(320 * 128).into(),
+        },
+    };
+    let expected = stored().to_f32();
+    for (options, levels) in [(LoadOptions::default(), 127), (nf4(), 16)] {
+        let mut loader = Loader::new(&Cpu::new(None), checkpoint.config(), options).unwrap();
+        for other in checkpoint.names().filter(|other| *other != name) {
+            loader.insert(other, checkpoint.read(other).unwrap()).unwrap();
+        }
+        loader.insert(name, stored()).unwrap();
+        let block = loader.finish().unwrap().block(0, None).unwrap();
+        match &block.linear(Projection::Up).weight {
+            Weight::Dense(tensor) => {
+                assert_eq!(levels, 127);
+                assert_eq!(pollster::block_on(tensor.to_f32()).unwrap(), expected);
+            }
+            Weight::Nf4(nf4) => {
+                assert_eq!(levels, nf4.levels.len());
+                let packed = anylora_quant::quantize(&expected, Codebook::Nf4, BlockSize::default()).unwrap();
+                assert_eq!(pollster::block_on(nf4.packed.download()).unwrap(), packed.packed);
+            }
+        }
+    }
+}

@@ -63,6 +63,9 @@ pub enum TrainError {
     /// The tokenizer or the chat template.
     #[error(transparent)]
     Encode(#[from] anylora_data::EncodeError),
+    /// Data that is no classification task.
+    #[error(transparent)]
+    Task(#[from] crate::evaluation::TaskError),
     /// The data.
     #[error(transparent)]
     Data(#[from] anylora_data::BatchError),

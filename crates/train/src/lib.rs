@@ -6,6 +6,7 @@ mod choices;
 mod config;
 mod config_file;
 mod error;
+pub mod evaluation;
 mod events;
 mod initial;
 pub mod metrics;

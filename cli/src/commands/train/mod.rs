@@ -137,6 +137,7 @@ pub(super) fn train_error(error: TrainError) -> anyhow::Error {
             | TrainError::DataFile(_)
             | TrainError::Encode(_)
             | TrainError::Format(_)
+            | TrainError::Task(_)
             | TrainError::NoTrainedTokens
             | TrainError::Data(_)
     );
