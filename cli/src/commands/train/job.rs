@@ -8,7 +8,7 @@ use anylora_checkpoint::{Adapter, Checkpoint};
 use anylora_data::{Batch, Dataset, Position};
 use anylora_engine::{Backend, Side};
 use anylora_generate::Prompter;
-use anylora_train::plan::{Plan, dense_dtype, load_options, plan, stored_dtype};
+use anylora_train::plan::{Plan, Planner, load_options};
 use anylora_train::prepare::{self, Text};
 use anylora_train::{RunFolder, Summary, Target, TrainConfig, Trainer, adapter_file, run, snapshot};
 use indicatif::HumanBytes;
@@ -153,14 +153,15 @@ impl crate::engine::Job for Opened {
 impl Opened {
     fn show_plan<B: Backend>(&self, backend: &B, total: usize) -> Result<()> {
         let config = &self.job.config;
-        let dtype = dense_dtype(config, stored_dtype(&self.checkpoint));
         let Plan {
             peak_device_bytes,
             flops_per_step,
             trainable_parameters,
             base_parameters,
             ..
-        } = plan(self.checkpoint.config(), dtype, config, *backend.caps()).map_err(train_error)?;
+        } = Planner::of(&self.checkpoint, *backend.caps())
+            .plan(config)
+            .map_err(train_error)?;
         let mut text = toml::to_string(config).context("the settings could not be written")?;
         text += &format!(
             "\n# {} on {}\n# {total} steps; {trainable_parameters} trainable parameters ({:.3} % of {base_parameters})\n\

@@ -109,6 +109,16 @@ pub fn stored_dtype(checkpoint: &Checkpoint) -> DType {
     }
 }
 
+/// Whether a model's linear layers are stored in 4 bits, and then whether with double quantization. Such layers are
+/// loaded as they are.
+pub fn stored_in_4_bits(checkpoint: &Checkpoint) -> Option<bool> {
+    let name = format!("{}.weight", anylora_nn::Projection::Q.module(0));
+    match checkpoint.info(&name).map(|info| info.format) {
+        Ok(TensorFormat::Quantized4 { double, .. }) => Some(double),
+        _ => None,
+    }
+}
+
 /// Full rows: no packing can need more.
 fn full_batch(config: &TrainConfig) -> Batch {
     let (rows, length) = (config.batch_size, config.max_length);

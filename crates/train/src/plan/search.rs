@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use anylora_checkpoint::ModelConfig;
+use anylora_checkpoint::{Checkpoint, ModelConfig};
 use anylora_engine::{Caps, DType, Error};
 use serde::Serialize;
 
-use super::{Plan, dense_dtype, plan};
-use crate::{TrainConfig, TrainError};
+use super::{Plan, dense_dtype, plan, stored_dtype, stored_in_4_bits};
+use crate::{Quant, TrainConfig, TrainError};
 
 /// The most rows that are tried.
 const MAX_BATCH_SIZE: usize = 1024;
@@ -71,6 +71,8 @@ pub struct Limits {
 pub struct Planner<'a> {
     model: &'a ModelConfig,
     stored: DType,
+    /// Of linear layers that are stored in 4 bits, and stay so: whether with double quantization.
+    packed: Option<bool>,
     caps: Caps,
     peaks: HashMap<String, u64>,
 }
@@ -81,8 +83,17 @@ impl<'a> Planner<'a> {
         Self {
             model,
             stored,
+            packed: None,
             caps,
             peaks: HashMap::new(),
+        }
+    }
+
+    /// For a checkpoint.
+    pub fn of(checkpoint: &'a Checkpoint, caps: Caps) -> Self {
+        Self {
+            packed: stored_in_4_bits(checkpoint),
+            ..Self::new(checkpoint.config(), stored_dtype(checkpoint), caps)
         }
     }
 
@@ -96,7 +107,16 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// Those of [`plan`].
     pub fn plan(&self, config: &TrainConfig) -> Result<Plan, TrainError> {
-        plan(self.model, dense_dtype(config, self.stored), config, self.caps)
+        let dense = dense_dtype(config, self.stored);
+        let Some(double_quant) = self.packed else {
+            return plan(self.model, dense, config, self.caps);
+        };
+        let config = TrainConfig {
+            quant: Quant::Nf4,
+            double_quant,
+            ..config.clone()
+        };
+        plan(self.model, dense, &config, self.caps)
     }
 
     /// The peak of device memory in bytes; `u64::MAX` where a buffer would be larger than the device allows.
