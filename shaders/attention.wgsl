@@ -2,18 +2,17 @@
 //   s = scale * q k^T,  out = softmax(s) v,  lse = log(sum(exp(s))).
 // Query head h reads key-value head h / (Hq / Hkv). No T x T buffer: the maximum and the sum run along.
 //
-// A workgroup computes 32 queries of one head of one sequence, walking over tiles of 32 keys; tiles that causality
-// or the window hide entirely are left out. Powers are of 2, with log2(e) in the scale.
+// A workgroup computes 32 queries of one head of one sequence, walking over tiles of 32 keys; tiles that causality,
+// the window or segments hide entirely are left out. Powers are of 2, with log2(e) in the scale.
 #if ACT == f16
 enable f16;
 #endif
 #import grid
 #import attention_tile
 
-@group(0) @binding(1) var<storage, read> q: array<Element>; // [B, T, Hq, D]
-@group(0) @binding(2) var<storage, read> k: array<Element>; // [B, T, Hkv, D]
-@group(0) @binding(3) var<storage, read> v: array<Element>; // [B, T, Hkv, D]
-@group(0) @binding(4) var<storage, read> segments: array<u32>; // [.., T]
+@group(0) @binding(2) var<storage, read> q: array<Element>; // [B, T, Hq, D]
+@group(0) @binding(3) var<storage, read> k: array<Element>; // [B, T, Hkv, D]
+@group(0) @binding(4) var<storage, read> v: array<Element>; // [B, T, Hkv, D]
 @group(0) @binding(5) var<storage, read_write> out: array<Element>; // [B, T, Hq, D]
 @group(0) @binding(6) var<storage, read_write> lse: array<f32>; // [.., T, Hq]
 
@@ -22,19 +21,6 @@ const HIDDEN = -3.0e38;
 
 // A share of each row, by lane.
 var<workgroup> shares: array<f32, TILE * LANES>;
-
-// Of this workgroup.
-var<private> sequence: u32;
-var<private> head: u32;
-var<private> kv_head: u32;
-
-fn query_row(query: u32) -> u32 {
-    return (sequence * params.time + query) * params.heads + head;
-}
-
-fn key_row(key: u32) -> u32 {
-    return (sequence * params.time + key) * params.kv_heads + kv_head;
-}
 
 fn row_value(which: u32, query: u32, d: u32) -> vec4<f32> {
     if query >= params.time || d >= params.vectors {
@@ -84,18 +70,6 @@ fn store(query: u32, d: u32, value: vec4<f32>) {
 #endif
 }
 
-fn segment(place: u32) -> u32 {
-    return segments[(params.first + sequence) * params.time + min(place, params.time - 1u)];
-}
-
-fn seen(query: u32, keys: vec4<u32>, key_segments: vec4<u32>) -> vec4<bool> {
-    var result = visible(vec4<u32>(query), keys);
-    if params.segmented != 0u {
-        result &= vec4<u32>(segment(query)) == key_segments;
-    }
-    return result;
-}
-
 @compute @workgroup_size(THREADS)
 fn forward(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -108,7 +82,8 @@ fn forward(
     if index >= tiles * of_all {
         return;
     }
-    sequence = index % of_all / params.heads;
+    let of_sequence = index % of_all / params.heads;
+    sequence = of_sequence;
     head = index % params.heads;
     kv_head = head / (params.heads / params.kv_heads);
     // Under causality the last queries see the most keys: their workgroups start first.
@@ -118,6 +93,7 @@ fn forward(
     let reach = select(params.window - 1u, 0u, params.causal != 0u);
     let end = min(params.time, last_query + 1u + reach);
 
+    let query_span = segment_span(of_sequence, first_query);
     let lane = lane_of(local);
     var most: array<f32, ROWS>;
     var sums: array<f32, ROWS>;
@@ -126,16 +102,17 @@ fn forward(
         most[i] = HIDDEN;
     }
     for (var first_key = begin / TILE * TILE; first_key < end; first_key += TILE) {
+        if apart(query_span, segment_span(of_sequence, first_key)) {
+            continue;
+        }
         var scores = array<vec4<f32>, ROWS>();
         product(0u, first_query, first_key, local, &scores);
         let keys = vec4<u32>(first_key + 4u * lane.x) + vec4<u32>(0u, 1u, 2u, 3u);
-        var key_segments = vec4<u32>();
-        if params.segmented != 0u {
-            key_segments = vec4<u32>(segment(keys.x), segment(keys.y), segment(keys.z), segment(keys.w));
-        }
+        let key_segments = segments_of(keys);
         for (var i = 0u; i < ROWS; i++) {
             let row = lane.y + i * ROW_LANES;
-            let shown = seen(first_query + row, keys, key_segments);
+            let queries = vec4<u32>(first_query + row);
+            let shown = visible(queries, keys, segments_of(queries), key_segments);
             let s = select(vec4<f32>(HIDDEN), scores[i] * (params.scale * LOG2_E), shown);
             scores[i] = s;
             shares[row * LANES + lane.x] = max(max(s.x, s.y), max(s.z, s.w));
@@ -181,8 +158,7 @@ fn forward(
                 }
             }
             if lane.x == 0u {
-                let place = ((params.first + sequence) * params.time + query) * params.heads + head;
-                lse[place] = (most[i] + log2(sum)) / LOG2_E;
+                lse[token_row(query) * params.heads + head] = (most[i] + log2(sum)) / LOG2_E;
             }
         }
     }

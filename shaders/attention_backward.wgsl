@@ -11,29 +11,15 @@ enable f16;
 #import grid
 #import attention_tile
 
-@group(0) @binding(1) var<storage, read> q: array<Element>; // [B, T, Hq, D]
-@group(0) @binding(2) var<storage, read> k: array<Element>; // [B, T, Hkv, D]
-@group(0) @binding(3) var<storage, read> dout: array<Element>; // [B, T, Hq, D]
-@group(0) @binding(4) var<storage, read> segments: array<u32>; // [.., T]
+@group(0) @binding(2) var<storage, read> q: array<Element>; // [B, T, Hq, D]
+@group(0) @binding(3) var<storage, read> k: array<Element>; // [B, T, Hkv, D]
+@group(0) @binding(4) var<storage, read> dout: array<Element>; // [B, T, Hq, D]
 @group(0) @binding(5) var<storage, read> lse: array<f32>; // [.., T, Hq]
 @group(0) @binding(6) var<storage, read_write> grad: array<Element>; // as q, k or v
 #if GRAD != dv
 @group(0) @binding(7) var<storage, read> v: array<Element>; // [B, T, Hkv, D]
 @group(0) @binding(8) var<storage, read> delta: array<f32>; // [.., T, Hq]
 #endif
-
-// Of this workgroup.
-var<private> sequence: u32;
-var<private> head: u32;
-var<private> kv_head: u32;
-
-fn query_row(query: u32) -> u32 {
-    return (sequence * params.time + query) * params.heads + head;
-}
-
-fn key_row(key: u32) -> u32 {
-    return (sequence * params.time + key) * params.kv_heads + kv_head;
-}
 
 fn q_value(query: u32, d: u32) -> vec4<f32> {
 #if WIDTH == 4
@@ -152,30 +138,13 @@ fn store(row: u32, d: u32, value: vec4<f32>) {
 #endif
 }
 
-// The place of a query or key in segments and, times Hq, in lse and delta.
-fn small_row(place: u32) -> u32 {
-    return (params.first + sequence) * params.time + min(place, params.time - 1u);
-}
-
-fn segments_of(places: vec4<u32>) -> vec4<u32> {
-    if params.segmented == 0u {
-        return vec4<u32>();
-    }
-    return vec4<u32>(
-        segments[small_row(places.x)],
-        segments[small_row(places.y)],
-        segments[small_row(places.z)],
-        segments[small_row(places.w)],
-    );
-}
-
 fn lse_of(query: u32) -> f32 {
-    return lse[small_row(query) * params.heads + head] * LOG2_E;
+    return lse[token_row(query) * params.heads + head] * LOG2_E;
 }
 
 #if GRAD != dv
 fn delta_of(query: u32) -> f32 {
-    return delta[small_row(query) * params.heads + head];
+    return delta[token_row(query) * params.heads + head];
 }
 #endif
 
@@ -196,7 +165,8 @@ fn backward(
     if index >= tiles * of_all {
         return;
     }
-    sequence = index % of_all / row_heads;
+    let of_sequence = index % of_all / row_heads;
+    sequence = of_sequence;
     let shared_by = params.heads / params.kv_heads;
     // The workgroups with the most to do under causality start first.
 #if GRAD == dq
@@ -217,12 +187,16 @@ fn backward(
     let begin = max(first_row, sees_back) - sees_back;
     let end = min(params.time, last_row + 1u + sees_on);
 
+    let row_span = segment_span(of_sequence, first_row);
     let lane = lane_of(local);
     let four = vec4<u32>(0u, 1u, 2u, 3u);
     var result: array<vec4<f32>, ROWS * VECTORS>;
     for (var h = first_head; h < heads_end; h++) {
         head = h;
         for (var first_column = begin / TILE * TILE; first_column < end; first_column += TILE) {
+            if apart(row_span, segment_span(of_sequence, first_column)) {
+                continue;
+            }
             var scores = array<vec4<f32>, ROWS>();
             product(0u, first_row, first_column, local, &scores);
 #if GRAD != dv
@@ -245,13 +219,10 @@ fn backward(
 #if GRAD == dq
                 let lses = vec4<f32>(lse_of(rows.x));
                 let deltas = vec4<f32>(delta_of(rows.x));
-                var shown = visible(rows, columns);
+                let shown = visible(rows, columns, segments_of(rows), column_segments);
 #else
-                var shown = visible(columns, rows);
+                let shown = visible(columns, rows, column_segments, segments_of(rows));
 #endif
-                if params.segmented != 0u {
-                    shown &= vec4<u32>(segments[small_row(rows.x)]) == column_segments;
-                }
                 let p = exp2(scores[i] * (params.scale * LOG2_E) - lses);
 #if GRAD == dv
                 let weights = p;

@@ -43,15 +43,14 @@ struct Params {
 
 const LANES = 8u;
 const GROUPS = 16u;
-const UNROLL = 4u;
-const TILE = GROUPS * UNROLL;
+const TILE = 4u * GROUPS;
 const VECTORS = #{DIM}u / 4u / LANES;
 const LOG2_E = 1.4426950408889634;
 // The maximum of no keys; finite, so that differences are.
 const HIDDEN = -3.0e38;
 
-// Shares of the tile's scores, [key, lane], in turns: one barrier a tile is enough.
-var<workgroup> shares: array<f32, 2u * TILE * LANES>;
+// Shares of the scores of a group's four keys, [group, lane], in turns: one barrier a tile is enough.
+var<workgroup> shares: array<vec4<f32>, 2u * GROUPS * LANES>;
 var<workgroup> joined: array<vec4<f32>, GROUPS * LANES>;
 
 // Which elements of vector d lie within the head.
@@ -146,68 +145,61 @@ fn decode(
     var result: array<vec4<f32>, VECTORS>;
     var turn = 0u;
     for (var tile = start; tile < stop; tile += TILE) {
-        for (var i = 0u; i < UNROLL; i++) {
-            let place = group + i * GROUPS;
-            var share = 0.0;
-            if tile + place < stop {
-                let row = (sequence * params.capacity + tile + place) * params.kv_heads + kv_head;
-                for (var j = 0u; j < VECTORS; j++) {
-                    let d = lane + j * LANES;
-                    if d < params.vectors {
-                        share += dot(query[j], k_value(row, d));
-                    }
-                }
+        let keys = vec4<u32>(tile + group) + GROUPS * vec4<u32>(0u, 1u, 2u, 3u);
+        let shown = keys < vec4<u32>(stop);
+        // Past the end, where weights are 0, the last key stands in.
+        let cached = vec4<u32>(sequence * params.capacity) + min(keys, vec4<u32>(stop - 1u));
+        let rows = cached * params.kv_heads + kv_head;
+        var share = vec4<f32>();
+        for (var j = 0u; j < VECTORS; j++) {
+            let d = lane + j * LANES;
+            if d < params.vectors {
+                let x = query[j];
+                share += vec4<f32>(
+                    dot(x, k_value(rows.x, d)),
+                    dot(x, k_value(rows.y, d)),
+                    dot(x, k_value(rows.z, d)),
+                    dot(x, k_value(rows.w, d)),
+                );
             }
-            shares[turn + place * LANES + lane] = share;
         }
+        shares[turn + group * LANES + lane] = share;
         workgroupBarrier();
-        var scores = vec4<f32>(HIDDEN);
-        for (var i = 0u; i < UNROLL; i++) {
-            let place = group + i * GROUPS;
-            if tile + place < stop {
-                var score = 0.0;
-                for (var j = 0u; j < LANES; j++) {
-                    score += shares[turn + place * LANES + j];
-                }
-                scores[i] = score;
-            }
+        var score = vec4<f32>();
+        for (var j = 0u; j < LANES; j++) {
+            score += shares[turn + group * LANES + j];
         }
+        let scores = select(vec4<f32>(HIDDEN), score, shown);
         let highest = max(most, max(max(scores.x, scores.y), max(scores.z, scores.w)));
         let shrink = exp2(most - highest);
         most = highest;
         let weights = select(exp2(scores - highest), vec4<f32>(), scores == vec4<f32>(HIDDEN));
         sum = sum * shrink + (weights.x + weights.y + weights.z + weights.w);
         for (var j = 0u; j < VECTORS; j++) {
-            result[j] *= shrink;
-        }
-        for (var i = 0u; i < UNROLL; i++) {
-            let key = tile + group + i * GROUPS;
-            if key < stop {
-                let row = (sequence * params.capacity + key) * params.kv_heads + kv_head;
-                for (var j = 0u; j < VECTORS; j++) {
-                    let d = lane + j * LANES;
-                    if d < params.vectors {
-                        result[j] += weights[i] * v_value(row, d);
-                    }
-                }
+            let d = lane + j * LANES;
+            if d < params.vectors {
+                result[j] = result[j] * shrink
+                    + weights.x * v_value(rows.x, d)
+                    + weights.y * v_value(rows.y, d)
+                    + weights.z * v_value(rows.z, d)
+                    + weights.w * v_value(rows.w, d);
             }
         }
-        turn = TILE * LANES - turn;
+        turn = GROUPS * LANES - turn;
     }
 
     workgroupBarrier(); // the last tile's shares are still being read
     if lane == 0u {
-        shares[group] = most;
-        shares[GROUPS + group] = sum;
+        shares[group] = vec4<f32>(most, sum, 0.0, 0.0);
     }
     workgroupBarrier();
     var highest = HIDDEN;
     for (var i = 0u; i < GROUPS; i++) {
-        highest = max(highest, shares[i]);
+        highest = max(highest, shares[i].x);
     }
     var total = 0.0;
     for (var i = 0u; i < GROUPS; i++) {
-        total += shares[GROUPS + i] * exp2(shares[i] - highest);
+        total += shares[i].y * exp2(shares[i].x - highest);
     }
     let factor = exp2(most - highest);
 #if PARTIAL == 1

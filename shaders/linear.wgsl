@@ -25,7 +25,11 @@ enable f16;
 #endif
 @group(0) @binding(6) var<storage, read> left: array<f32>; // xa or dyb, [M, r]
 @group(0) @binding(7) var<storage, read> right: array<f32>; // B [N, r] or A [r, K]
+#if ALIGNED == 1
+@group(0) @binding(8) var<storage, read_write> out: array<vec4<#{OUT}>>; // y [M, N] or dx [M, K]
+#else
 @group(0) @binding(8) var<storage, read_write> out: array<#{OUT}>; // y [M, N] or dx [M, K]
+#endif
 
 const THREADS = 64u;
 const TILE = 64u; // rows and columns of the output
@@ -194,26 +198,60 @@ fn drop(row: u32, column: u32, sums: mat4x4<f32>) -> mat4x4<f32> {
 }
 #endif
 
-fn store(row: u32, column: u32, sums: mat4x4<f32>) {
-    var rows = sums;
-    for (var j = 0u; j < 4u; j++) {
-        for (var c = 0u; c < 4u; c++) {
-            if row + j < params.rows && column + c < params.outer {
-                let at = params.out_first + (row + j) * params.out_stride + column + c;
-                var value = rows[j][c];
 #if DIRECTION == forward
-                if is_set(BIAS) {
-                    value += bias[params.bias_first + column + c];
-                }
-#else
-                if is_set(ACCUMULATE) {
-                    value += f32(out[at]);
-                }
-#endif
-                out[at] = #{OUT}(value);
+fn bias_quad(column: u32) -> vec4<f32> {
+    var quad = vec4<f32>();
+    if is_set(BIAS) {
+        for (var c = 0u; c < 4u; c++) {
+            if column + c < params.outer {
+                quad[c] = bias[params.bias_first + column + c];
             }
         }
     }
+    return quad;
+}
+#endif
+
+#if ALIGNED == 1
+fn store_row(row: u32, column: u32, sums: vec4<f32>) {
+    if row < params.rows && column < params.outer {
+        let at = (params.out_first + row * params.out_stride + column) / 4u;
+        var value = sums;
+#if DIRECTION == backward
+        if is_set(ACCUMULATE) {
+            value += vec4<f32>(out[at]);
+        }
+#endif
+        out[at] = vec4<#{OUT}>(value);
+    }
+}
+#else
+fn store_row(row: u32, column: u32, sums: vec4<f32>) {
+    for (var c = 0u; c < 4u; c++) {
+        if row < params.rows && column + c < params.outer {
+            let at = params.out_first + row * params.out_stride + column + c;
+            var value = sums[c];
+#if DIRECTION == backward
+            if is_set(ACCUMULATE) {
+                value += f32(out[at]);
+            }
+#endif
+            out[at] = #{OUT}(value);
+        }
+    }
+}
+#endif
+
+fn store(row: u32, column: u32, sums: mat4x4<f32>) {
+#if DIRECTION == forward
+    let extra = bias_quad(column);
+#else
+    let extra = vec4<f32>();
+#endif
+    store_row(row, column, sums[0] + extra);
+    store_row(row + 1u, column, sums[1] + extra);
+    store_row(row + 2u, column, sums[2] + extra);
+    store_row(row + 3u, column, sums[3] + extra);
 }
 
 @compute @workgroup_size(THREADS)

@@ -4,7 +4,7 @@
 //
 // The time is that of reading W, which is read once, by neighbours from neighbouring words. A workgroup makes ROWS rows
 // by COLUMNS columns of y; each invocation sums every 64th run of 8 elements of K, and then the sums are added up in a
-// fixed order.
+// fixed order. K is a multiple of 8.
 
 #if ACT == f16 || OUT == f16
 enable f16;
@@ -58,10 +58,7 @@ fn main(
             // The last workgroup computes its last column again rather than one outside.
             let n = min(column + c, params.outer - 1u);
             low[c] = weight_quad(n, k);
-            high[c] = vec4<f32>();
-            if k + 4u < params.inner {
-                high[c] = weight_quad(n, k + 4u);
-            }
+            high[c] = weight_quad(n, k + 4u);
         }
         for (var m = 0u; m < ROWS; m++) {
             let x_low = input_quad(m, k);

@@ -17,7 +17,7 @@ mod output;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use tracing_subscriber::EnvFilter;
 
 /// Fine-tune LLMs with LoRA and QLoRA on any GPU.
@@ -39,7 +39,8 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = commands::described(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     start_log(cli.verbose);
     match cli.command.run() {
         Ok(()) => ExitCode::SUCCESS,

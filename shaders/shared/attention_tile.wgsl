@@ -1,4 +1,4 @@
-// The parts that attention's kernels share: a workgroup works on 32 rows (queries, or keys in the backward of k and
+// The products that attention's kernels share: a workgroup works on 32 rows (queries, or keys in the backward of k and
 // v) and walks over tiles of 32 columns (keys, or queries). For each tile it
 //   product:    scores[row, column] = sum_d row[d] * column[d], in chunks of 32 elements of the head,
 //   (the kernel turns scores into weights: probabilities or gradients of scores),
@@ -6,32 +6,17 @@
 // Eight invocations (lane.x) share a row. Of the scores each has ROWS rows (lane.y + i * ROW_LANES) and the four
 // columns from 4 * lane.x on; of the result the vectors lane.x + 8 * i of the same rows.
 //
-// A kernel declares its other bindings and the loaders
+// A kernel declares the bindings and the loaders
 //   row_value(which, row, d), column_value(which, column, d), source_value(column, d):
 // the vector d of a row of the workgroup's head, or zeros outside.
+#import attention_mask
+
 #if WIDTH == 4
 alias Element = vec4<#{ACT}>;
 #else
 alias Element = #{ACT};
 #endif
 
-struct Params {
-    batch: u32,
-    time: u32,
-    heads: u32,
-    kv_heads: u32,
-    dim: u32,
-    vectors: u32, // of 4 elements, in a head
-    first: u32, // the first sequence's place in segments, lse and delta
-    causal: u32,
-    window: u32, // at most time
-    segmented: u32,
-    scale: f32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-
-const TILE = 32u;
 const LANES = 8u;
 #if DIM == 256
 const ROW_LANES = 16u;
@@ -126,12 +111,4 @@ fn inside(d: u32) -> vec4<bool> {
 fn elements(row: u32, d: u32) -> vec4<u32> {
     let wanted = vec4<u32>(4u * d) + vec4<u32>(0u, 1u, 2u, 3u);
     return vec4<u32>(row * params.dim) + min(wanted, vec4<u32>(params.dim - 1u));
-}
-
-// Which of the pairs (query, key) the mask allows, by place; a window is at most T.
-fn visible(queries: vec4<u32>, keys: vec4<u32>) -> vec4<bool> {
-    let behind = max(queries, keys) - min(queries, keys);
-    let time = vec4<u32>(params.time);
-    let near = (behind < vec4<u32>(params.window)) & (queries < time) & (keys < time);
-    return near & ((keys <= queries) | vec4<bool>(params.causal == 0u));
 }

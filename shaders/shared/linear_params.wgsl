@@ -34,10 +34,8 @@ struct Params {
     dropout_keep: f32, // 1 / (1 - p)
 }
 
-const INPUT_ALIGNED = 1u; // four neighbours of an input row never straddle a vector
-const WEIGHT_ALIGNED = 2u; // the same of W: K is a multiple of 4
-const ACCUMULATE = 4u; // the output holds the sum of the windows before
-const BIAS = 8u; // there is a bias
+const ACCUMULATE = 1u; // the output holds the sum of the windows before
+const BIAS = 2u; // there is a bias
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> input: array<vec4<#{ACT}>>; // [rows, inner] within rows of input_stride
@@ -46,26 +44,19 @@ fn is_set(flag: u32) -> bool {
     return (params.flags & flag) != 0u;
 }
 
-// Four neighbours of a row of the input, from a column that is a multiple of 4; zeros outside.
+// Four neighbours of a row of the input, from a column that is a multiple of 4; zeros outside. ALIGNED: `input_first`,
+// `input_stride` and `inner` are multiples of 4.
 fn input_quad(row: u32, column: u32) -> vec4<f32> {
     var quad = vec4<f32>();
     if row < params.rows && column < params.inner {
         let first = params.input_first + row * params.input_stride + column;
-        if is_set(INPUT_ALIGNED) && column + 4u <= params.inner {
-            quad = vec4<f32>(input[first / 4u]);
-        } else {
-            let count = min(params.inner - column, 4u);
-            quad.x = f32(input[first / 4u][first % 4u]);
-            if count > 1u {
-                quad.y = f32(input[(first + 1u) / 4u][(first + 1u) % 4u]);
-            }
-            if count > 2u {
-                quad.z = f32(input[(first + 2u) / 4u][(first + 2u) % 4u]);
-            }
-            if count > 3u {
-                quad.w = f32(input[(first + 3u) / 4u][(first + 3u) % 4u]);
-            }
+#if ALIGNED == 1
+        quad = vec4<f32>(input[first / 4u]);
+#else
+        for (var j = 0u; j < min(params.inner - column, 4u); j++) {
+            quad[j] = f32(input[(first + j) / 4u][(first + j) % 4u]);
         }
+#endif
     }
     return quad;
 }

@@ -8,7 +8,7 @@
 
 struct Nf4Tables {
     levels: array<vec4<f32>, 4>, // [16]: the values of the codes
-    map: array<vec4<f32>, 64>, // [256]: the signed dynamic map
+    map: array<vec4<f32>, 256>, // [256, 4]: the signed dynamic map, in x: a uniform's elements are vectors
 }
 
 #if WEIGHT == nf4_double
@@ -34,7 +34,7 @@ fn nf4_absmax(element: u32) -> f32 {
 #if WEIGHT == nf4_double
     let code = (absmax_codes[index / 4u] >> (8u * (index % 4u))) & 0xFFu;
     let nested = absmax_nested[(block >> 8u) - params.nested_first];
-    return nf4_tables.map[code / 4u][code % 4u] * nested + params.absmax_offset;
+    return nf4_tables.map[code].x * nested + params.absmax_offset;
 #else
     return absmax[index];
 #endif

@@ -18,6 +18,26 @@ fn weight_begin(local: u32) {
 #endif
 }
 
+#if ALIGNED == 1
+// Four neighbours of a row of W, from a column that is a multiple of 4, as K and `weight_first` are. The row is within
+// the window.
+fn weight_quad(row: u32, column: u32) -> vec4<f32> {
+    let element = row * params.columns + column;
+    let at = params.weight_first + element;
+#if WEIGHT == f32
+    return weight[at / 4u];
+#elif WEIGHT == f16
+    let pair = (at / 4u) % 2u * 2u;
+    return vec4<f32>(unpack2x16float(weight[at / 8u][pair]), unpack2x16float(weight[at / 8u][pair + 1u]));
+#elif WEIGHT == bf16
+    let pair = (at / 4u) % 2u * 2u;
+    return vec4<f32>(bf16_pair(weight[at / 8u][pair]), bf16_pair(weight[at / 8u][pair + 1u]));
+#else
+    let word = weight[at / 32u][(at / 8u) % 4u];
+    return nf4_values(word >> (4u * (at & 4u))) * nf4_absmax(element);
+#endif
+}
+#else
 // One element, counted from the window's first.
 fn weight_element(element: u32) -> f32 {
     let at = params.weight_first + element;
@@ -37,35 +57,10 @@ fn weight_element(element: u32) -> f32 {
 // Four neighbours of a row of W, from a column that is a multiple of 4; zeros past K. The row is within the window.
 fn weight_quad(row: u32, column: u32) -> vec4<f32> {
     let element = row * params.columns + column;
-    if is_set(WEIGHT_ALIGNED) {
-        let at = params.weight_first + element;
-#if WEIGHT == f32
-        return weight[at / 4u];
-#elif WEIGHT == f16
-        let pair = (at / 4u) % 2u * 2u;
-        return vec4<f32>(
-            unpack2x16float(weight[at / 8u][pair]),
-            unpack2x16float(weight[at / 8u][pair + 1u]),
-        );
-#elif WEIGHT == bf16
-        let pair = (at / 4u) % 2u * 2u;
-        return vec4<f32>(bf16_pair(weight[at / 8u][pair]), bf16_pair(weight[at / 8u][pair + 1u]));
-#else
-        let word = weight[at / 32u][(at / 8u) % 4u];
-        return nf4_values(word >> (4u * (at & 4u))) * nf4_absmax(element);
-#endif
-    }
     var quad = vec4<f32>();
-    let count = min(params.columns - column, 4u);
-    quad.x = weight_element(element);
-    if count > 1u {
-        quad.y = weight_element(element + 1u);
-    }
-    if count > 2u {
-        quad.z = weight_element(element + 2u);
-    }
-    if count > 3u {
-        quad.w = weight_element(element + 3u);
+    for (var j = 0u; j < min(params.columns - column, 4u); j++) {
+        quad[j] = weight_element(element + j);
     }
     return quad;
 }
+#endif

@@ -11,6 +11,7 @@ mod devices;
 mod evaluate;
 mod generate;
 mod plan;
+mod train;
 
 use assert_cmd::Command;
 

@@ -4,7 +4,8 @@ use anylora_engine::ops::{self, AttentionInput};
 use anylora_engine::{Attention, AttentionBackward, Backend, DType, Error, Mask};
 use anylora_engine_burn::reference;
 use anylora_tests::{
-    Indices, Operand, Output, Tolerance, cases, close, low_binding, on_every_device, on_every_gpu, same_bits,
+    Indices, Operand, Output, Tolerance, cases, close, gpus, low_binding, on_each_activation,
+    on_every_device, on_every_gpu, read, same_bits,
 };
 use proptest::prelude::*;
 
@@ -72,8 +73,8 @@ fn expected(case: &Case, act: DType) -> [Vec<f32>; 5] {
     [reference::to_vec(&out), reference::to_vec(&lse), dq, dk, dv]
 }
 
-fn check<B: Backend>(device: &B, act: DType, case: &Case) {
-    let [out, lse, dq, dk, dv] = expected(case, act);
+fn check<B: Backend>(device: &B, act: DType, case: &Case, expected: &[Vec<f32>; 5]) {
+    let [out, lse, dq, dk, dv] = expected;
     let [q, k, v, d_out] = case.operands(act);
     let (q, k, v, dout) = (
         q.on(device),
@@ -104,14 +105,14 @@ fn check<B: Backend>(device: &B, act: DType, case: &Case) {
         lse: &outputs[1].view,
     };
     device.attention(forward).unwrap();
-    close("out", forward.out, &out, tolerance);
+    close("out", forward.out, out, tolerance);
     close(
         "lse",
         forward.lse,
-        &lse,
+        lse,
         Tolerance::of(DType::F32)
             .terms(forward_terms)
-            .scale(1.0 + size(&lse)),
+            .scale(1.0 + size(lse)),
     );
 
     let gradients = [
@@ -131,9 +132,9 @@ fn check<B: Backend>(device: &B, act: DType, case: &Case) {
         })
         .unwrap();
     for (name, found, expected) in [
-        ("dq", &gradients[0], &dq),
-        ("dk", &gradients[1], &dk),
-        ("dv", &gradients[2], &dv),
+        ("dq", &gradients[0], dq),
+        ("dk", &gradients[1], dk),
+        ("dv", &gradients[2], dv),
     ] {
         // A query that sees one key has no gradient in q and k: what cancels there is of the size of dout * v.
         close(name, &found.view, expected, backward.scale(1.0 + size(expected)));
@@ -147,8 +148,21 @@ fn size(values: &[f32]) -> f32 {
     values.iter().fold(0.0, |most, value| most.max(value.abs()))
 }
 
+/// On fewer devices, for what takes long.
+fn in_each_activation(case: &Case) {
+    let [single, half] = [DType::F32, DType::F16].map(|act| expected(case, act));
+    on_each_activation!(|device, act| {
+        let expected = if act == DType::F16 { &half } else { &single };
+        check(device, act, case, expected);
+    });
+}
+
 fn everywhere(case: &Case) {
-    on_every_device!(|device, act| check(device, act, case));
+    let [single, half] = [DType::F32, DType::F16].map(|act| expected(case, act));
+    on_every_device!(|device, act| {
+        let expected = if act == DType::F16 { &half } else { &single };
+        check(device, act, case, expected);
+    });
 }
 
 fn masks() -> impl Strategy<Value = Mask> {
@@ -179,12 +193,12 @@ fn attention_at_the_edges_of_tiles() {
 #[test]
 fn attention_windows_that_hide_whole_tiles() {
     for causal in [true, false] {
-        for window in [1, 5, 32, 33, 200] {
+        for window in [1, 5, 33, 200] {
             let mask = Mask {
                 causal,
                 window: Some(window),
             };
-            everywhere(&Case::new([1, 100, 2, 1, 4], 0, mask));
+            in_each_activation(&Case::new([1, 100, 2, 1, 4], 0, mask));
         }
     }
 }
@@ -204,8 +218,8 @@ fn attention_of_segments() {
 
 #[test]
 fn attention_of_all_head_sizes() {
-    for dim in [1, 2, 3, 30, 32, 36, 64, 68, 96, 128, 132, 255, 256] {
-        everywhere(&Case::new([1, 34, 2, 1, dim], 0, CAUSAL));
+    for dim in [1, 3, 36, 64, 68, 128, 132, 255, 256] {
+        in_each_activation(&Case::new([1, 34, 2, 1, dim], 0, CAUSAL));
     }
 }
 
@@ -213,12 +227,13 @@ fn attention_of_all_head_sizes() {
 fn attention_above_the_binding_limit() {
     // A sequence takes 40 * 2 * 16 elements, 5120 or 2560 bytes: one or three a window.
     let gpu = low_binding(8192);
-    for act in [DType::F32, DType::F16] {
-        check(&gpu, act, &Case::new([5, 40, 2, 1, 16], 3, CAUSAL));
-    }
-    // lse too: 64 * 64 f32, more than fits whole.
-    for act in [DType::F32, DType::F16] {
-        check(&gpu, act, &Case::new([70, 64, 2, 1, 4], 2, CAUSAL));
+    let split = Case::new([5, 40, 2, 1, 16], 3, CAUSAL);
+    // Here lse is split too: 20 * 64 * 2 f32 are more than fit whole.
+    let small_too = Case::new([20, 64, 2, 1, 4], 2, CAUSAL);
+    for case in [split, small_too] {
+        for act in [DType::F32, DType::F16] {
+            check(&gpu, act, &case, &expected(&case, act));
+        }
     }
     let case = Case::new([2, 72, 2, 1, 16], 0, CAUSAL);
     let [q, k, v, _] = case.operands(DType::F32).map(|operand| operand.on(&gpu));
@@ -276,6 +291,25 @@ fn attention_of_large_scores() {
             Tolerance::of(act).terms(case.dim).scale(size(&lse)),
         );
     });
+}
+
+/// More workgroups than one dimension of a launch has. A token that is alone sees itself only.
+#[test]
+fn attention_of_very_many_sequences() {
+    let gpu = &gpus()[0];
+    let case = Case::new([66_000, 1, 1, 1, 4], 0, CAUSAL);
+    let [q, k, v, _] = case.operands(DType::F32);
+    let [on_q, on_k, on_v] = [&q, &k, &v].map(|operand| operand.on(gpu));
+    let input = AttentionInput {
+        q: &on_q,
+        k: &on_k,
+        v: &on_v,
+        segments: None,
+        mask: CAUSAL,
+        scale: 1.0,
+    };
+    let (out, _) = ops::attention(&input).unwrap();
+    assert_eq!(read(&out), v.values);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Appending to a cache of keys or values.
 
 use anylora_engine::{Backend, DType, Error, Tensor, ops};
-use anylora_tests::{Indices, Operand, cases, low_binding, on_every_device, read};
+use anylora_tests::{Indices, Operand, cases, gpus, low_binding, on_every_device, read};
 use proptest::prelude::*;
 
 /// `[B, T, S, Hkv, D]`.
@@ -74,4 +74,11 @@ fn append_above_the_binding_limit() {
         ),
         "{error}"
     );
+}
+
+/// More workgroups than one dimension of a launch has.
+#[test]
+fn append_to_very_many_sequences() {
+    let starts: Vec<u32> = (0..66_000).map(|b| b % 3).collect();
+    check(&gpus()[0], DType::F32, [66_000, 1, 2, 1, 4], &starts);
 }

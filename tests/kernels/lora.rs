@@ -101,23 +101,18 @@ fn down_of_random_shapes() {
 
 #[test]
 fn down_at_the_edges() {
-    // One row; a row more than a tile; ranks of one, two and three tiles; more than one step of K.
+    // Few rows, some, and many, which differ in how they split K, with one tile of ranks or more and K of one step
+    // or more; a row above a tile; no vectors.
     for shape in [
-        [1, 1, 1],
         [1, 1028, 8],
-        [17, 260, 16],
-        [5, 64, 20],
-        [33, 31, 33],
         [2, 8, 256],
+        [9, 260, 8],
+        [16, 64, 20],
+        [21, 100, 8],
+        [65, 68, 16],
+        [1, 1, 1],
+        [33, 131, 33],
     ] {
-        each(|side, dropout| on_each_activation!(|device, act| down(device, act, shape, side, dropout)));
-    }
-}
-
-#[test]
-fn down_of_many_rows() {
-    // Enough for the variants whose workgroups share the matrix among more rows.
-    for shape in [[1030, 20, 60], [4100, 12, 8]] {
         each(|side, dropout| on_each_activation!(|device, act| down(device, act, shape, side, dropout)));
     }
 }
@@ -137,22 +132,16 @@ fn grad_of_random_shapes() {
 
 #[test]
 fn grad_at_the_edges() {
+    // Few columns and many rows, which are split further; one tile of ranks or more; no vectors.
     for shape in [
-        [1, 1, 1],
-        [65, 20, 8],
-        [64, 36, 16],
         [300, 8, 20],
-        [33, 31, 33],
+        [257, 36, 8],
+        [65, 20, 8],
+        [64, 132, 16],
         [2, 8, 256],
+        [1, 1, 1],
+        [33, 31, 33],
     ] {
-        each(|side, dropout| on_each_activation!(|device, act| grad(device, act, shape, side, dropout)));
-    }
-}
-
-#[test]
-fn grad_of_many_columns() {
-    // Enough for the variants whose workgroups take more of them.
-    for shape in [[3, 2080, 60], [3, 8196, 8]] {
         each(|side, dropout| on_each_activation!(|device, act| grad(device, act, shape, side, dropout)));
     }
 }

@@ -2,9 +2,12 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     reason = "a test fails by panicking, in its helper functions too"
 )]
 
 mod equal;
+mod half;
+mod plan;
 mod resume;
 mod setup;

@@ -13,9 +13,10 @@ use anylora_generate::{GenerateError, Prompter, Session};
 use clap::Args;
 
 use crate::engine::{DeviceArgs, Job, with_device};
-use crate::error::Annotate;
+use crate::error::{self, Annotate};
 use crate::generation::{GenerationArgs, stream};
 use crate::model::{ModelArgs, generate_error, load, load_adapter};
+use crate::output;
 
 /// Talk to a model.
 ///
@@ -91,13 +92,22 @@ impl Job for Talk<'_> {
                 }
                 text => messages.push(Message::new("user", text)),
             }
-            let prompt = self.prompter.chat(&messages).map_err(generate_error)?;
             interrupt.set(ANSWERING);
-            let answer = stream(&mut session, self.prompter, &prompt, &options, || {
-                interrupt.is_stopped()
+            let prompt = self.prompter.chat(&messages).map_err(generate_error);
+            let answer = prompt.and_then(|prompt| {
+                let stopped = || interrupt.is_stopped();
+                stream(&mut session, self.prompter, &prompt, &options, stopped)
             });
             interrupt.set(WAITING);
-            messages.push(Message::new("assistant", answer?.text));
+            match answer {
+                Ok(answer) => messages.push(Message::new("assistant", answer.text)),
+                // Someone is there and can say something else, for example `/reset` where the text is too long.
+                Err(error) if std::io::stdin().is_terminal() && !output::is_closed(&error) => {
+                    error::report(&error);
+                    messages.pop();
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }

@@ -15,6 +15,11 @@ mod train;
 use anyhow::Result;
 use clap::Subcommand;
 
+/// The program's command line, with what only running it can tell: the defaults of settings.
+pub fn described(command: clap::Command) -> clap::Command {
+    command.mut_subcommand("train", train::described)
+}
+
 /// What `anylora` does.
 #[derive(Debug, Subcommand)]
 pub enum Command {

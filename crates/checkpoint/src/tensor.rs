@@ -72,6 +72,37 @@ impl FloatType {
             }
         }
     }
+
+    /// The values in this type, little-endian, rounded to nearest even.
+    ///
+    /// # Errors
+    /// The first finite value that the type can't hold.
+    pub fn encode(self, values: &[f32]) -> Result<Cow<'_, [u8]>, f32> {
+        let halves = |round: fn(f32) -> ([u8; 2], bool)| {
+            let mut bytes = Vec::with_capacity(values.len() * 2);
+            for value in values {
+                let (rounded, is_finite) = round(*value);
+                if value.is_finite() && !is_finite {
+                    return Err(*value);
+                }
+                bytes.extend(rounded);
+            }
+            Ok(Cow::Owned(bytes))
+        };
+        match self {
+            Self::F32 => Ok(Cow::Owned(
+                values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            )),
+            Self::F16 => halves(|value| {
+                let rounded = half::f16::from_f32(value);
+                (rounded.to_le_bytes(), rounded.is_finite())
+            }),
+            Self::BF16 => halves(|value| {
+                let rounded = half::bf16::from_f32(value);
+                (rounded.to_le_bytes(), rounded.is_finite())
+            }),
+        }
+    }
 }
 
 impl fmt::Display for FloatType {

@@ -214,6 +214,7 @@ fn faults_of_other_kinds() {
     );
     assert!(error("a.csv", "text,n\na,1\nb\n").starts_with("a.csv:3: expected 2 columns, found 1"));
     assert!(error("a.csv", "text,n\na,\"1\nb\n").starts_with("a.csv:2: a quote is never closed"));
+    assert!(error("a.csv", "text,n, text\na,1,b\n").starts_with("a.csv:1: two columns are called \"text\""));
     assert!(error("a.jsonl", "{\"messages\": []}").contains("an empty list"));
     assert!(
         error(

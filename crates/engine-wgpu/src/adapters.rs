@@ -176,6 +176,12 @@ pub(crate) fn tier(adapter: &wgpu::Adapter) -> Tier {
     }
 }
 
+/// Invocations of a subgroup, where the adapter has one size only.
+pub(crate) fn subgroup_size(adapter: &wgpu::Adapter) -> Option<u32> {
+    let info = adapter.get_info();
+    (info.subgroup_min_size == info.subgroup_max_size).then_some(info.subgroup_min_size)
+}
+
 /// The largest heap that belongs to the device. wgpu doesn't tell; under Vulkan the layer below does.
 #[cfg(not(any(target_arch = "wasm32", target_vendor = "apple")))]
 fn memory_bytes(adapter: &wgpu::Adapter) -> Option<u64> {

@@ -43,6 +43,8 @@ pub(crate) struct Inner {
     pub(crate) info: DeviceInfo,
     pub(crate) caps: Caps,
     pub(crate) limits: wgpu::Limits,
+    /// Invocations of a subgroup, where it is the same for all kernels.
+    pub(crate) subgroup_size: Option<u32>,
     pub(crate) options: OpenOptions,
     pub(crate) ledger: Ledger,
     pub(crate) faults: Arc<Faults>,
@@ -67,6 +69,7 @@ impl Wgpu {
         };
         let tier = adapters::tier(&adapter).intersection(options.tier.unwrap_or(wanted));
         let limits = limits(&adapter.limits(), tier, &options);
+        let subgroup_size = adapters::subgroup_size(&adapter).filter(|_| tier.subgroups);
         let refused = |reason: String| OpenError::Request {
             name: info.name.clone(),
             reason,
@@ -110,6 +113,7 @@ impl Wgpu {
             info,
             caps,
             limits,
+            subgroup_size,
             options,
             faults,
         };

@@ -54,7 +54,8 @@ impl Wgpu {
             Err(what) => return wrong(what),
         };
         for (binding, bind) in &bound {
-            if bind.size > self.0.caps.max_binding_bytes {
+            let storage = binding.kind != BindingKind::Uniform;
+            if storage && bind.size > self.0.caps.max_binding_bytes {
                 let limit = self.0.caps.max_binding_bytes;
                 return Err(Error::BindingLimit {
                     op: launch.kernel,

@@ -23,7 +23,7 @@ pub enum GenerateError {
     #[error("the prompt is empty: expected at least one token")]
     EmptyPrompt,
     /// A prompt that the model can't hold.
-    #[error("the prompt has {tokens} tokens and the model's max_position_embeddings is {limit}")]
+    #[error("the prompt has {tokens} tokens and the model holds {limit}")]
     TooLong {
         /// The prompt's tokens.
         tokens: usize,

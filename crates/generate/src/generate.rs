@@ -9,7 +9,7 @@ use crate::{GenerateError, Prompter, Result, Sampler, Sampling, Session, StopStr
 /// How to generate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GenerationOptions {
-    /// At most this many new tokens; fewer where the model's `max_position_embeddings` ends first.
+    /// At most this many new tokens; fewer where the model's length ends first.
     pub max_tokens: usize,
     /// How tokens are picked.
     pub sampling: Sampling,

@@ -107,13 +107,17 @@ impl Sampler {
             self.candidates.select_nth_unstable_by(k - 1, order);
             self.candidates.truncate(k);
         }
-        self.candidates.sort_unstable_by(order);
-        let max = self.candidates.first()?.1;
+        let max = self.candidates.iter().map(|(_, logit)| *logit).reduce(f32::max)?;
         for (_, logit) in &mut self.candidates {
             *logit = ((*logit - max) / self.sampling.temperature).exp();
         }
-        self.cut_top_p();
-        self.cut_min_p();
+        if self.sampling.top_p < 1.0 {
+            self.candidates.sort_unstable_by(order);
+            self.cut_top_p();
+        }
+        // Weights are relative to the likeliest already.
+        let min_p = self.sampling.min_p;
+        self.candidates.retain(|(_, weight)| *weight >= min_p);
         self.draw()
     }
 
@@ -136,11 +140,8 @@ impl Sampler {
         }
     }
 
-    /// Keeps the shortest run of likeliest tokens whose probabilities sum to at least `top_p`.
+    /// Keeps the shortest run of the likeliest tokens, which come first, whose probabilities sum to at least `top_p`.
     fn cut_top_p(&mut self) {
-        if self.sampling.top_p >= 1.0 {
-            return;
-        }
         let total: f32 = self.candidates.iter().map(|(_, weight)| weight).sum();
         let mut sum = 0.0;
         let enough = self.candidates.iter().position(|(_, weight)| {
@@ -149,13 +150,6 @@ impl Sampler {
         });
         self.candidates
             .truncate(enough.map_or(self.candidates.len(), |last| last + 1));
-    }
-
-    /// Weights are relative to the likeliest already.
-    fn cut_min_p(&mut self) {
-        let min_p = self.sampling.min_p;
-        let kept = self.candidates.partition_point(|(_, weight)| *weight >= min_p);
-        self.candidates.truncate(kept.max(1));
     }
 
     fn draw(&mut self) -> Option<u32> {

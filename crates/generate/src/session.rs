@@ -43,10 +43,9 @@ impl<'a, B: Backend> Session<'a, B> {
         &self.tokens
     }
 
-    /// Tokens that still fit: up to the model's `max_position_embeddings`.
+    /// Tokens that still fit: up to the model's [`Model::max_length`].
     pub fn room(&self) -> usize {
-        let limit = self.model.config.max_position_embeddings;
-        limit.saturating_sub(self.tokens.len())
+        self.model.max_length().saturating_sub(self.tokens.len())
     }
 
     /// Makes `prompt` the whole text so far, and returns the logits `[V]` of its last position. Tokens that the cache
@@ -55,7 +54,7 @@ impl<'a, B: Backend> Session<'a, B> {
     /// # Errors
     /// [`GenerateError::EmptyPrompt`], [`GenerateError::TooLong`], [`GenerateError::Model`].
     pub async fn read(&mut self, prompt: &[u32], more: usize) -> Result<Vec<f32>> {
-        let limit = self.model.config.max_position_embeddings;
+        let limit = self.model.max_length();
         if prompt.is_empty() {
             return Err(GenerateError::EmptyPrompt);
         }
@@ -85,17 +84,23 @@ impl<'a, B: Backend> Session<'a, B> {
             }
             return Ok(logits);
         }
-        if capacity < wanted {
-            // The old cache goes first, so that the two are not in memory together.
-            self.cache = None;
-            let capacity = wanted.next_multiple_of(GROWTH).min(limit);
-            let backend = self.model.backend();
-            self.cache = Some(Cache {
-                keys_values: self.model.kv_cache(1, capacity)?,
-                rope: self.model.rope.table(backend, capacity, prompt.len())?,
-            });
-        }
         self.truncate(0);
+        let backend = self.model.backend();
+        match &mut self.cache {
+            // The table may depend on the prompt's length.
+            Some(cache) if capacity >= wanted => {
+                cache.rope = self.model.rope.table(backend, capacity, prompt.len())?;
+            }
+            cache => {
+                // The old cache goes first, so that the two are not in memory together.
+                *cache = None;
+                let capacity = wanted.next_multiple_of(GROWTH).min(limit);
+                *cache = Some(Cache {
+                    keys_values: self.model.kv_cache(1, capacity)?,
+                    rope: self.model.rope.table(backend, capacity, prompt.len())?,
+                });
+            }
+        }
         let hidden = self.advance(prompt)?;
         self.last_logits(&hidden, prompt.len()).await
     }

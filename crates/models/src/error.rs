@@ -43,6 +43,14 @@ pub enum ModelError {
         /// Why.
         source: anylora_quant::QuantError,
     },
+    /// A value that the type asked for can't hold.
+    #[error("tensor `{name}`: {value:e} is outside of what its type can hold")]
+    OutOfRange {
+        /// The tensor.
+        name: String,
+        /// The value.
+        value: f32,
+    },
     /// Target modules that match no linear layer, or one that can't have an adapter.
     #[error("target modules: {0}")]
     Targets(String),
@@ -77,6 +85,7 @@ impl ModelError {
                     .to_owned(),
             ),
             Self::Quantize { .. } => Some("load it without quantization: --quant none".to_owned()),
+            Self::OutOfRange { .. } => Some("bf16 has the range of f32: --dtype bf16".to_owned()),
             Self::Targets(_) => Some("--target-modules all-linear, or q_proj,v_proj".to_owned()),
             Self::Token { .. } => {
                 Some("the tokens come from another model's tokenizer: pass the model's own folder".to_owned())

@@ -9,6 +9,7 @@
 
 mod adapter;
 mod architecture;
+mod assemble;
 mod error;
 mod layout;
 mod llama;

@@ -6,12 +6,10 @@
 
 use std::collections::HashMap;
 
-use anylora_checkpoint::{Checkpoint, ModelConfig, StoredTensor, TensorFormat};
+use anylora_checkpoint::{Checkpoint, FloatType, ModelConfig, StoredTensor, TensorFormat};
 use anylora_engine::{Backend, DType, MemoryKind, Tensor, Weight};
-use anylora_nn::{Attention, Block, FrozenLinear, Mlp, Projection, Resident, RmsNorm};
 use anylora_quant::{BlockSize, Codebook};
 
-use crate::model::rope;
 use crate::{
     Architecture, Model, ModelError, Result, Role, TensorProblem, TensorSpec, layout, registry, store,
 };
@@ -43,6 +41,9 @@ impl Quantization {
 pub struct LoadOptions {
     /// Packs the linear layers of blocks that are not packed already. Embedding, norms and head stay.
     pub quantization: Option<Quantization>,
+    /// Rounds dense weights to this type: linear layers that are not packed, embedding and head. Norms and biases are
+    /// f32 always. Without it they are as stored.
+    pub dense: Option<FloatType>,
     /// The type of activations and of the KV cache: f32, or f16 where the device has it.
     pub activation: DType,
 }
@@ -51,13 +52,14 @@ impl Default for LoadOptions {
     fn default() -> Self {
         Self {
             quantization: None,
+            dense: None,
             activation: DType::F32,
         }
     }
 }
 
 /// A tensor that is on the device.
-enum Loaded<B: Backend> {
+pub(crate) enum Loaded<B: Backend> {
     /// Norm weights, biases and the embedding.
     Tensor(Tensor<B>),
     /// Linear layers and the head.
@@ -67,11 +69,11 @@ enum Loaded<B: Backend> {
 /// A model in the making.
 pub struct Loader<B: Backend> {
     backend: B,
-    config: ModelConfig,
-    architecture: Architecture,
-    options: LoadOptions,
+    pub(crate) config: ModelConfig,
+    pub(crate) architecture: Architecture,
+    pub(crate) options: LoadOptions,
     specs: HashMap<String, TensorSpec>,
-    loaded: HashMap<String, Loaded<B>>,
+    pub(crate) loaded: HashMap<String, Loaded<B>>,
 }
 
 impl<B: Backend> Loader<B> {
@@ -205,7 +207,7 @@ impl<B: Backend> Loader<B> {
             || name.ends_with(".rotary_emb.inv_freq")
     }
 
-    fn missing(&self, has: impl Fn(&str) -> bool) -> Vec<TensorProblem> {
+    pub(crate) fn missing(&self, has: impl Fn(&str) -> bool) -> Vec<TensorProblem> {
         let missing = self.specs.values().filter(|spec| !has(&spec.name));
         let problem = |spec: &TensorSpec| TensorProblem {
             name: spec.name.clone(),
@@ -219,7 +221,7 @@ impl<B: Backend> Loader<B> {
     ///
     /// # Errors
     /// [`ModelError::Tensors`] where the model has no such tensor or it has another shape; [`ModelError::Quantize`];
-    /// device errors.
+    /// [`ModelError::OutOfRange`]; device errors.
     pub fn insert(&mut self, name: &str, stored: StoredTensor<'_>) -> Result<()> {
         let spec = self.specs.get(name);
         let Some(spec) = spec.filter(|spec| spec.shape == stored.shape) else {
@@ -229,134 +231,49 @@ impl<B: Backend> Loader<B> {
                 found: format!("{:?}", stored.shape),
             }]));
         };
+        let LoadOptions {
+            quantization, dense, ..
+        } = self.options;
+        let backend = &self.backend;
         let loaded = match spec.role {
-            Role::Vector => Loaded::Tensor(store::vector(&self.backend, &stored)?),
-            Role::Embedding => Loaded::Tensor(store::dense(&self.backend, &stored)?),
-            Role::Head => Loaded::Weight(Weight::Dense(store::dense(&self.backend, &stored)?)),
-            Role::Linear => {
-                let quantization = self.options.quantization;
-                Loaded::Weight(store::linear(&self.backend, name, stored, quantization)?)
-            }
+            Role::Vector => Loaded::Tensor(store::vector(backend, &stored)?),
+            Role::Embedding => Loaded::Tensor(store::dense(backend, name, &stored, dense)?),
+            Role::Head => Loaded::Weight(Weight::Dense(store::dense(backend, name, &stored, dense)?)),
+            Role::Linear => Loaded::Weight(store::linear(backend, name, stored, quantization, dense)?),
         };
         self.loaded.insert(name.to_owned(), loaded);
         Ok(())
     }
 
-    /// A model whose tensors have no values, dense ones stored as `dtype`: what plans run on the dry backend.
+    /// A model whose tensors have no values, as [`Loader::load`] makes it of a checkpoint that stores them like this:
+    /// what plans run on the dry backend.
     ///
     /// # Errors
     /// Those of [`registry::architecture`]; [`anylora_engine::Error::OutOfMemory`].
-    pub fn plan(backend: &B, config: &ModelConfig, dtype: DType, options: LoadOptions) -> Result<Model<B>> {
+    pub fn plan(
+        backend: &B,
+        config: &ModelConfig,
+        stored: impl Fn(&TensorSpec) -> TensorFormat,
+        options: LoadOptions,
+    ) -> Result<Model<B>> {
         let mut loader = Self::new(backend, config, options)?;
+        let LoadOptions {
+            quantization, dense, ..
+        } = options;
         for spec in layout(config)? {
-            let quantization = options.quantization.filter(|_| spec.role == Role::Linear);
+            let stored = stored(&spec);
+            let empty = |dtype| Tensor::empty(backend, &spec.shape, dtype, MemoryKind::Weights);
+            let dtype = store::dense_dtype(stored, dense);
             let loaded = match (spec.role, spec.shape.as_slice()) {
-                (Role::Linear | Role::Head, &[n, k]) => {
-                    Loaded::Weight(store::empty(backend, [n, k], dtype, quantization)?)
+                (Role::Linear, &[n, k]) => {
+                    Loaded::Weight(store::empty_linear(backend, [n, k], stored, quantization, dense)?)
                 }
-                (role, shape) => {
-                    let dtype = if role == Role::Vector { DType::F32 } else { dtype };
-                    Loaded::Tensor(Tensor::empty(backend, shape, dtype, MemoryKind::Weights)?)
-                }
+                (Role::Linear | Role::Head, _) => Loaded::Weight(Weight::Dense(empty(dtype)?)),
+                (Role::Embedding, _) => Loaded::Tensor(empty(dtype)?),
+                (Role::Vector, _) => Loaded::Tensor(empty(DType::F32)?),
             };
             loader.loaded.insert(spec.name, loaded);
         }
         loader.finish()
     }
-
-    /// The model, once all its tensors are there.
-    ///
-    /// # Errors
-    /// [`ModelError::Tensors`] with every tensor that is missing.
-    pub fn finish(mut self) -> Result<Model<B>> {
-        let mut missing = self.missing(|name| self.loaded.contains_key(name));
-        if !missing.is_empty() {
-            missing.sort_by(|a, b| a.name.cmp(&b.name));
-            return Err(ModelError::Tensors(missing));
-        }
-        let blocks = (0..self.config.num_hidden_layers)
-            .map(|layer| self.block(layer))
-            .collect::<Result<Vec<_>>>()?;
-        let embed_tokens = self.take_tensor("model.embed_tokens.weight")?;
-        let lm_head = if self.config.tie_word_embeddings {
-            Weight::Dense(embed_tokens.clone())
-        } else {
-            self.take_weight("lm_head.weight")?
-        };
-        Ok(Model {
-            embed_tokens,
-            blocks: Box::new(Resident::new(blocks)),
-            norm: self.norm("model.norm")?,
-            lm_head,
-            rope: rope(&self.config),
-            activation: self.options.activation,
-            config: self.config,
-        })
-    }
-
-    fn block(&mut self, layer: usize) -> Result<Block<B>> {
-        let at = |name: &str| format!("model.layers.{layer}.{name}");
-        let qk_norm = self.architecture.qk_norm;
-        let mut head_norm = |name: &str| qk_norm.then(|| self.norm(&at(name))).transpose();
-        let (q_norm, k_norm) = (head_norm("self_attn.q_norm")?, head_norm("self_attn.k_norm")?);
-        Ok(Block {
-            input_layernorm: self.norm(&at("input_layernorm"))?,
-            self_attn: Attention {
-                q_proj: self.linear(Projection::Q, layer)?,
-                k_proj: self.linear(Projection::K, layer)?,
-                v_proj: self.linear(Projection::V, layer)?,
-                o_proj: self.linear(Projection::O, layer)?,
-                q_norm,
-                k_norm,
-                num_heads: self.config.num_attention_heads,
-                num_kv_heads: self.config.num_key_value_heads,
-                head_dim: self.config.head_dim,
-                window: self.config.sliding_windows.get(layer).copied().flatten(),
-            },
-            post_attention_layernorm: self.norm(&at("post_attention_layernorm"))?,
-            mlp: Mlp {
-                gate_proj: self.linear(Projection::Gate, layer)?,
-                up_proj: self.linear(Projection::Up, layer)?,
-                down_proj: self.linear(Projection::Down, layer)?,
-            },
-        })
-    }
-
-    fn linear(&mut self, projection: Projection, layer: usize) -> Result<FrozenLinear<B>> {
-        let module = projection.module(layer);
-        let weight = self.take_weight(&format!("{module}.weight"))?;
-        let bias = layout::has_bias(self.architecture, projection)
-            .then(|| self.take_tensor(&format!("{module}.bias")))
-            .transpose()?;
-        Ok(FrozenLinear::new(weight, bias))
-    }
-
-    fn norm(&mut self, module: &str) -> Result<RmsNorm<B>> {
-        Ok(RmsNorm {
-            weight: self.take_tensor(&format!("{module}.weight"))?,
-            eps: self.config.rms_norm_eps as f32,
-        })
-    }
-
-    fn take_tensor(&mut self, name: &str) -> Result<Tensor<B>> {
-        match self.loaded.remove(name) {
-            Some(Loaded::Tensor(tensor)) => Ok(tensor),
-            _ => Err(absent(name)),
-        }
-    }
-
-    fn take_weight(&mut self, name: &str) -> Result<Weight<B>> {
-        match self.loaded.remove(name) {
-            Some(Loaded::Weight(weight)) => Ok(weight),
-            _ => Err(absent(name)),
-        }
-    }
-}
-
-fn absent(name: &str) -> ModelError {
-    ModelError::Tensors(vec![TensorProblem {
-        name: name.to_owned(),
-        expected: "a tensor".to_owned(),
-        found: "no such tensor".to_owned(),
-    }])
 }

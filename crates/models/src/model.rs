@@ -168,6 +168,15 @@ impl<B: Backend> Model<B> {
         Ok(ops::embedding(&rows, hidden, self.activation)?)
     }
 
+    /// The longest text: `max_position_embeddings`, which dynamic scaling stretches by its factor.
+    pub fn max_length(&self) -> usize {
+        let length = self.config.max_position_embeddings;
+        match self.rope.scaling {
+            RopeScaling::Dynamic { factor, .. } if factor > 1.0 => (length as f64 * factor) as usize,
+            _ => length,
+        }
+    }
+
     /// Parameters of the base model.
     pub fn parameters(&self) -> usize {
         crate::layout(&self.config).map_or(0, |specs| {

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-use anylora_checkpoint::{FloatType, StoredTensor, Values};
+use anylora_checkpoint::{FloatType, StoredTensor, TensorFormat, Values};
 use anylora_engine::{Backend, DType, MemoryKind, Tensor, Weight};
 use anylora_quant::{BlockSize, Quantized4, Quantizer};
 
 use crate::{ModelError, Quantization, Result};
 
-/// Values widened to f32 at a time on the way to the quantizer.
+/// Values widened to f32 at a time on the way to the quantizer or to another type.
 const CHUNK: usize = 1 << 18;
 
 /// The engine's name of a stored type.
@@ -31,19 +31,52 @@ pub(crate) fn vector<B: Backend>(backend: &B, stored: &StoredTensor<'_>) -> Resu
     )?)
 }
 
-/// A matrix `[N, K]` with one float an element: as stored, other formats widened to f32.
-pub(crate) fn dense<B: Backend>(backend: &B, stored: &StoredTensor<'_>) -> Result<Tensor<B>> {
-    let (dtype, bytes) = match &stored.values {
-        Values::Dense { dtype: float, bytes } => (dtype(*float), Cow::Borrowed(bytes.as_ref())),
-        _ => (DType::F32, Cow::Owned(bytemuck::cast_vec(stored.to_f32()))),
+/// A matrix `[N, K]` with one float an element, rounded to `float`. Without one as stored, other formats widened to
+/// f32.
+pub(crate) fn dense<B: Backend>(
+    backend: &B,
+    name: &str,
+    stored: &StoredTensor<'_>,
+    float: Option<FloatType>,
+) -> Result<Tensor<B>> {
+    let out_of_range = |value| ModelError::OutOfRange {
+        name: name.to_owned(),
+        value,
+    };
+    let (float, bytes) = match &stored.values {
+        Values::Dense { dtype: from, bytes } => {
+            let to = float.unwrap_or(*from);
+            (to, converted(bytes, *from, to).map_err(out_of_range)?)
+        }
+        _ => {
+            let (to, values) = (float.unwrap_or(FloatType::F32), stored.to_f32());
+            let bytes = to.encode(&values).map_err(out_of_range)?.into_owned();
+            (to, Cow::Owned(bytes))
+        }
     };
     Ok(Tensor::from_bytes(
         backend,
         &stored.shape,
-        dtype,
+        dtype(float),
         MemoryKind::Weights,
         &bytes,
     )?)
+}
+
+/// Values of one type in another, a chunk at a time; the first finite value that the other can't hold is an error.
+fn converted(bytes: &[u8], from: FloatType, to: FloatType) -> std::result::Result<Cow<'_, [u8]>, f32> {
+    if from == to {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    let len = bytes.len() / from.size();
+    let mut out = Vec::with_capacity(len * to.size());
+    let mut chunk = vec![0.0; CHUNK.min(len)];
+    for bytes in bytes.chunks(CHUNK * from.size()) {
+        let chunk = &mut chunk[..bytes.len() / from.size()];
+        from.decode(bytes, chunk);
+        out.extend_from_slice(&to.encode(chunk)?);
+    }
+    Ok(Cow::Owned(out))
 }
 
 /// A linear layer's matrix: packed as it is where it is stored in 4 bits, quantized where that is asked for, dense
@@ -53,6 +86,7 @@ pub(crate) fn linear<B: Backend>(
     name: &str,
     stored: StoredTensor<'_>,
     quantization: Option<Quantization>,
+    float: Option<FloatType>,
 ) -> Result<Weight<B>> {
     let shape = [stored.shape[0], stored.shape[1]];
     let quantized = match (stored.values, quantization) {
@@ -62,7 +96,7 @@ pub(crate) fn linear<B: Backend>(
                 shape: stored.shape,
                 values,
             };
-            return Ok(Weight::Dense(dense(backend, &stored)?));
+            return Ok(Weight::Dense(dense(backend, name, &stored, float)?));
         }
         (values, Some(quantization)) => {
             let stored = StoredTensor {
@@ -117,16 +151,37 @@ pub(crate) fn quantize(
     }
 }
 
-/// A matrix `[n, k]` of a format, without values: for plans.
-pub(crate) fn empty<B: Backend>(
+/// What [`dense`] makes of a format.
+pub(crate) fn dense_dtype(stored: TensorFormat, float: Option<FloatType>) -> DType {
+    dtype(float.unwrap_or(match stored {
+        TensorFormat::Dense(float) => float,
+        _ => FloatType::F32,
+    }))
+}
+
+/// What [`linear`] makes of a matrix `[n, k]` of a format, without values: for plans.
+pub(crate) fn empty_linear<B: Backend>(
     backend: &B,
     [n, k]: [usize; 2],
-    dtype: DType,
+    stored: TensorFormat,
     quantization: Option<Quantization>,
+    float: Option<FloatType>,
 ) -> Result<Weight<B>> {
     let tensor = |shape: &[usize], dtype| Tensor::empty(backend, shape, dtype, MemoryKind::Weights);
+    let quantization = match stored {
+        TensorFormat::Quantized4 {
+            codebook,
+            block_size,
+            double,
+        } => Some(Quantization {
+            codebook,
+            block_size,
+            double,
+        }),
+        _ => quantization,
+    };
     let Some(quantization) = quantization else {
-        return Ok(Weight::Dense(tensor(&[n, k], dtype)?));
+        return Ok(Weight::Dense(tensor(&[n, k], dense_dtype(stored, float))?));
     };
     let Quantization {
         codebook,

@@ -8,9 +8,9 @@
 use std::path::{Path, PathBuf};
 
 use anylora_checkpoint::{Checkpoint, FloatType, ModelConfig, StoredTensor, TensorFormat, Values};
-use anylora_engine::{Backend, Caps, DType, Dry, Weight};
+use anylora_engine::{Backend, Caps, DType, Dry, MemoryKind, Tensor, Weight, ops};
 use anylora_engine_burn::Cpu;
-use anylora_models::{LoadOptions, Loader, Model, ModelError, Packed, Quantization, registry};
+use anylora_models::{LoadOptions, Loader, Model, ModelError, Packed, Quantization, TensorSpec, registry};
 use anylora_nn::Projection;
 
 fn tiny(model: &str) -> Checkpoint {
@@ -153,16 +153,25 @@ fn a_tied_head_shares_the_embeddings_memory() {
 
 #[test]
 fn a_plan_counts_what_loading_takes() {
+    let dense = |float, options| LoadOptions {
+        dense: Some(float),
+        ..options
+    };
     for (name, options) in [
         ("tiny-llama", LoadOptions::default()),
         ("tiny-qwen3", nf4()),
-        ("tiny-mistral", nf4()),
-        ("tiny-qwen2", LoadOptions::default()),
+        ("tiny-mistral", dense(FloatType::F16, nf4())),
+        ("tiny-qwen2", dense(FloatType::BF16, LoadOptions::default())),
+        (
+            "tiny-llama-bnb-nf4",
+            dense(FloatType::F16, LoadOptions::default()),
+        ),
     ] {
         let checkpoint = tiny(name);
+        let stored = |spec: &TensorSpec| checkpoint.info(&spec.name).unwrap().format;
         let real = load(&checkpoint, options).backend().ledger().report();
         let dry = Dry::new(Caps::HOST, None);
-        let model = Loader::plan(&dry, checkpoint.config(), DType::F32, options).unwrap();
+        let model = Loader::plan(&dry, checkpoint.config(), stored, options).unwrap();
         assert_eq!(dry.ledger().report().live_by_kind, real.live_by_kind, "{name}");
         drop(model);
         assert_eq!(dry.ledger().report().live, 0);
@@ -216,6 +225,66 @@ fn sixteen_bit_weights_stay_as_they_are() {
     assert!(live(&stored) < live(&widened) * 6 / 10);
 }
 
+/// Asking for 16 bits rounds dense weights while loading, as they would be if they were stored so.
+#[test]
+fn dense_weights_are_rounded_where_that_is_asked_for() {
+    let checkpoint = tiny("tiny-qwen2");
+    let width = checkpoint.config().hidden_size;
+    let values = |tensor: &Tensor<Cpu>| pollster::block_on(tensor.to_f32()).unwrap();
+    for (float, dtype) in [(FloatType::F16, DType::F16), (FloatType::BF16, DType::BF16)] {
+        let options = LoadOptions {
+            dense: Some(float),
+            ..LoadOptions::default()
+        };
+        let (model, whole) = (
+            load(&checkpoint, options),
+            load(&checkpoint, LoadOptions::default()),
+        );
+        assert_eq!(model.embed_tokens.dtype(), dtype);
+        let block = model.blocks.block(1).unwrap();
+        let Weight::Dense(weight) = &block.linear(Projection::Q).weight else {
+            panic!("not packed");
+        };
+        assert_eq!(weight.dtype(), dtype);
+        assert_eq!(block.input_layernorm.weight.dtype(), DType::F32);
+        let stored = checkpoint.read("model.embed_tokens.weight").unwrap().to_f32();
+        let bytes = float.encode(&stored).unwrap();
+        let mut rounded = vec![0.0; stored.len()];
+        float.decode(&bytes, &mut rounded);
+        assert!(rounded != stored);
+        for (table, expected) in [(&whole.embed_tokens, &stored), (&model.embed_tokens, &rounded)] {
+            let ids = Tensor::from_u32(table.backend(), &[1], MemoryKind::Activations, &[3]).unwrap();
+            let row = ops::embedding(&ids, table, DType::F32).unwrap();
+            assert_eq!(values(&row), expected[3 * width..4 * width]);
+        }
+    }
+}
+
+#[test]
+fn a_weight_that_f16_cannot_hold_is_named() {
+    let checkpoint = tiny("tiny-llama");
+    let options = LoadOptions {
+        dense: Some(FloatType::F16),
+        ..LoadOptions::default()
+    };
+    let mut loader = Loader::new(&Cpu::new(None), checkpoint.config(), options).unwrap();
+    let name = "model.layers.0.mlp.up_proj.weight";
+    let mut values = checkpoint.read(name).unwrap().to_f32();
+    values[7] = 1e5;
+    let stored = StoredTensor {
+        shape: checkpoint.info(name).unwrap().shape.clone(),
+        values: Values::Dense {
+            dtype: FloatType::F32,
+            bytes: bytemuck::cast_slice::<_, u8>(&values).to_vec().into(),
+        },
+    };
+    let error = loader.insert(name, stored).unwrap_err();
+    assert!(
+        error.to_string().contains(name) && error.hint().is_some(),
+        "{error}"
+    );
+}
+
 #[test]
 fn a_token_past_the_vocabulary_is_refused() {
     let model = load(&tiny("tiny-llama"), LoadOptions::default());
@@ -259,4 +328,48 @@ fn packed_layers_are_kept_and_go_stale() {
     bytes.truncate(bytes.len() - 5);
     std::fs::write(&path, bytes).unwrap();
     assert!(Packed::open(&path, "sources", single).is_none());
+}
+
+/// Blocks of llama.cpp become f32, or 4 bits where that is asked for.
+#[test]
+fn ggml_blocks_are_widened_or_packed() {
+    let checkpoint = tiny("tiny-llama");
+    // Q8_0: a scale in f16, then 32 bytes; here every value is its code times 1/64.
+    let blocks = |len: usize| -> Vec<u8> {
+        let block = |i: usize| {
+            let scale = half::f16::from_f32(1.0 / 64.0).to_le_bytes();
+            scale
+                .into_iter()
+                .chain((0..32).map(move |j| ((i * 7 + j * 5) % 127) as u8))
+        };
+        (0..len / 32).flat_map(block).collect()
+    };
+    let name = "model.layers.0.mlp.up_proj.weight";
+    let stored = || StoredTensor {
+        shape: vec![320, 128],
+        values: Values::Ggml {
+            format: GgmlFormat::Q8_0,
+            bytes: blocks(320 * 128).into(),
+        },
+    };
+    let expected = stored().to_f32();
+    for (options, levels) in [(LoadOptions::default(), 127), (nf4(), 16)] {
+        let mut loader = Loader::new(&Cpu::new(None), checkpoint.config(), options).unwrap();
+        for other in checkpoint.names().filter(|other| *other != name) {
+            loader.insert(other, checkpoint.read(other).unwrap()).unwrap();
+        }
+        loader.insert(name, stored()).unwrap();
+        let block = loader.finish().unwrap().block(0, None).unwrap();
+        match &block.linear(Projection::Up).weight {
+            Weight::Dense(tensor) => {
+                assert_eq!(levels, 127);
+                assert_eq!(pollster::block_on(tensor.to_f32()).unwrap(), expected);
+            }
+            Weight::Nf4(nf4) => {
+                assert_eq!(levels, nf4.levels.len());
+                let packed = anylora_quant::quantize(&expected, Codebook::Nf4, BlockSize::default()).unwrap();
+                assert_eq!(pollster::block_on(nf4.packed.download()).unwrap(), packed.packed);
+            }
+        }
+    }
 }

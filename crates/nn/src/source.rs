@@ -21,7 +21,8 @@ pub trait BlockSource<B: Backend> {
     /// [`anylora_engine::Error::Argument`] where there is no such block; device errors.
     fn block(&self, index: usize) -> Result<Block<B>>;
 
-    /// Says that `index` comes next, so that a source that streams may begin to bring it. Does nothing by default.
+    /// Says that `index` comes next, so that a source that streams may begin to bring it; one past the last is no error.
+    /// Does nothing by default.
     fn prefetch(&self, _index: usize) {}
 }
 

@@ -32,11 +32,16 @@ pub(crate) fn write_folder<E: From<io::Error>>(
             std::fs::File::open(entry.path())?.sync_all()?;
         }
     }
-    if path.exists() {
-        std::fs::remove_dir_all(path)?;
+    // A folder can't be renamed over another: the old one steps aside, and is whole until the new one is there.
+    let old = path.exists().then(|| folder.path().with_extension("old"));
+    if let Some(old) = &old {
+        std::fs::rename(path, old)?;
     }
     std::fs::rename(folder.keep(), path)?;
     sync_folder(parent);
+    if let Some(old) = old {
+        std::fs::remove_dir_all(old)?;
+    }
     Ok(())
 }
 

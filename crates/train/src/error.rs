@@ -15,13 +15,13 @@ pub enum TrainError {
         what: String,
     },
     /// The run folder holds a run already.
-    #[error("{} holds a run already; --resume goes on with it, or give --out another folder", path.display())]
+    #[error("{} holds a run already", path.display())]
     RunExists {
         /// The folder.
         path: PathBuf,
     },
     /// There is no checkpoint to go on from.
-    #[error("{} has no checkpoint to resume from; leave --resume out to start one", path.display())]
+    #[error("{} has no run to resume", path.display())]
     NothingToResume {
         /// The folder.
         path: PathBuf,
@@ -35,12 +35,11 @@ pub enum TrainError {
         what: String,
     },
     /// The data has nothing to train on.
-    #[error("no example has a trained token; `anylora check-data` shows why")]
+    #[error("no example has a trained token")]
     NoTrainedTokens,
     /// Ten steps in a row gave no finite loss or gradient.
     #[error(
-        "step {step}: the loss or the gradients were not finite ten steps in a row; the last good checkpoint is kept; \
-         try a lower --lr, or --dtype f32"
+        "step {step}: the loss or the gradients were not finite ten steps in a row; the last good checkpoint is kept"
     )]
     NotFinite {
         /// The last of them.
@@ -73,6 +72,27 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// One line that says what to do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::RunExists { path } => Some(format!(
+                "--resume --out {} goes on with it; or give --out another folder",
+                path.display()
+            )),
+            Self::NothingToResume { .. } => Some("leave --resume out to start one".to_owned()),
+            Self::NoTrainedTokens => {
+                Some("anylora check-data FILE --model M shows what would be trained".to_owned())
+            }
+            Self::NotFinite { .. } => Some("start again with a lower --lr, or with --dtype f32".to_owned()),
+            Self::Model(error) => error.hint(),
+            Self::Checkpoint(error) => error.hint(),
+            Self::DataFile(error) => error.hint(),
+            Self::Encode(error) => error.hint(),
+            Self::Data(error) => error.hint(),
+            _ => None,
+        }
+    }
+
     /// An error of a file operation.
     pub(crate) fn file(path: &Path, error: impl std::fmt::Display) -> Self {
         Self::File {

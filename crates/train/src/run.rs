@@ -119,7 +119,9 @@ pub async fn run<B: Backend>(
                 done = true;
             }
         }
-        if every(save_every) || done || stop || better {
+        // Where steps are left out one after the other, the checkpoints from before them are those to go on from.
+        let good = trainer.progress().skipped_in_a_row == 0;
+        if (every(save_every) && good) || done || stop || better {
             let path = save(trainer, folder, write_adapter).await?;
             saved = Some(step);
             stop |= observe(&Event::Saved { step, path }).is_break();

@@ -21,16 +21,26 @@ impl RunFolder {
     /// # Errors
     /// [`TrainError::RunExists`], [`TrainError::File`].
     pub fn create(path: &Path, config: &TrainConfig) -> Result<Self, TrainError> {
-        if path.join("config.toml").exists() {
-            return Err(TrainError::RunExists {
-                path: path.to_owned(),
-            });
-        }
+        Self::expect_none(path)?;
+        remove_unfinished(path)?;
         fs::create_dir_all(path.join("checkpoints")).map_err(|error| TrainError::file(path, error))?;
         let text = toml::to_string(config).map_err(|error| TrainError::file(path, error))?;
         let run = Self::open(path, Vec::new())?;
         run.write("config.toml", text.as_bytes())?;
         Ok(run)
+    }
+
+    /// Whether a new run may have this folder.
+    ///
+    /// # Errors
+    /// [`TrainError::RunExists`].
+    pub fn expect_none(path: &Path) -> Result<(), TrainError> {
+        if path.join("config.toml").exists() {
+            return Err(TrainError::RunExists {
+                path: path.to_owned(),
+            });
+        }
+        Ok(())
     }
 
     /// The folder of a run that goes on after step `done`: what it told of later steps is forgotten.
@@ -74,9 +84,13 @@ impl RunFolder {
     /// # Errors
     /// [`TrainError::File`].
     pub fn record(&mut self, metric: Metric) -> Result<(), TrainError> {
-        self.file
-            .write_all(line(&metric).as_bytes())
-            .map_err(|error| TrainError::file(&self.path.join("metrics.jsonl"), error))?;
+        let wrong = |error| TrainError::file(&self.path.join("metrics.jsonl"), error);
+        let before = self.file.metadata().map_err(wrong)?.len();
+        if let Err(error) = self.file.write_all(line(&metric).as_bytes()) {
+            // A full disk leaves a part of the line; where it can't be taken back, resuming does.
+            self.file.set_len(before).ok();
+            return Err(wrong(error));
+        }
         self.metrics.push(metric);
         Ok(())
     }

@@ -98,8 +98,10 @@ pub async fn save<B: Backend>(
         .map_err(|error| wrong(&error))?;
     let progress_json = serde_json::to_vec_pretty(progress).map_err(|error| wrong(&error))?;
     write_folder(&path, |folder| {
-        fs::write(folder.join("state.safetensors"), &state).map_err(|error| wrong(&error))?;
-        fs::write(folder.join("progress.json"), &progress_json).map_err(|error| wrong(&error))?;
+        for (name, bytes) in [("state.safetensors", &state), ("progress.json", &progress_json)] {
+            // Named as it would have been: the folder in hand is gone when the error is read.
+            fs::write(folder.join(name), bytes).map_err(|error| TrainError::file(&path.join(name), error))?;
+        }
         adapter(folder)
     })?;
     let best = progress.best.map(|(step, _)| step);

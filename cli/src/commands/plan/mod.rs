@@ -129,7 +129,7 @@ impl Plan {
             }
             (None, Some(name)) => {
                 checkpoint = model::open(name)?;
-                (name, Planner::of(&checkpoint, caps))
+                (name, Planner::of_checkpoint(&checkpoint, caps))
             }
             (None, None) => {
                 return Err(request("no model was given"))

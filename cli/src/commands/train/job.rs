@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use anylora_checkpoint::{Adapter, Checkpoint};
 use anylora_data::{Batch, Dataset, Position};
 use anylora_engine::{Backend, Side};
 use anylora_generate::Prompter;
-use anylora_train::plan::{Plan, Planner, load_options};
+use anylora_train::plan::{Plan, load_options, plan_checkpoint};
 use anylora_train::prepare::{self, Text};
-use anylora_train::{RunFolder, Summary, Target, TrainConfig, Trainer, adapter_file, run, snapshot};
+use anylora_train::{
+    RunFolder, Summary, Target, TrainConfig, TrainError, Trainer, adapter_file, run, snapshot,
+};
 use indicatif::HumanBytes;
 use pollster::block_on;
 
@@ -52,6 +54,9 @@ impl Job {
             .clone()
             .ok_or_else(|| request("no data was given"))
             .hint("--data FILE.jsonl; `anylora check-data FILE` shows what would be trained")?;
+        if !self.resume && !self.dry_run {
+            RunFolder::expect_none(&self.out).map_err(train_error)?;
+        }
         let data = prepare::open(&data, config.format.as_deref()).map_err(train_error)?;
         let checkpoint = model::open(&name)?;
         let adapter = match &config.adapter_init {
@@ -98,19 +103,20 @@ impl crate::engine::Job for Opened {
                 .batches(Arc::clone(&self.data), config, position)
                 .map_err(train_error)
         };
-        let total = prepare::total_steps(config, &batches(Position::default())?).map_err(train_error)?;
+        let mut first = batches(Position::default())?;
+        let total = prepare::total_steps(config, &first).map_err(train_error)?;
+        // Data that can't be trained on shows here.
+        first.next_batch().map_err(|error| train_error(error.into()))?;
         if *dry_run {
             return self.show_plan(&backend, total);
         }
-        let resumed = resume
-            .then(|| snapshot::newest(out))
-            .transpose()
-            .map_err(train_error)?;
-        let mut folder = match &resumed {
-            Some((_, progress)) => RunFolder::resume(out, progress.step),
-            None => RunFolder::create(out, config),
-        }
-        .map_err(train_error)?;
+        let resumed = match snapshot::newest(out) {
+            Ok(found) if *resume => Some(found),
+            // Stopped before its first checkpoint, it starts over.
+            Err(TrainError::NothingToResume { .. }) if *resume => None,
+            Err(error) if *resume => return Err(train_error(error)),
+            _ => None,
+        };
         let options = load_options(config, &backend);
         let loaded = model::load_with(&backend, &self.checkpoint, options)?;
         let first = |target: &Target, side: Side| match &self.adapter {
@@ -131,12 +137,19 @@ impl crate::engine::Job for Opened {
             position = progress.position.clone();
             *trainer.progress_mut() = progress;
         }
+        let mut source = batches(position)?;
+        // The folder comes last: what is wrong with a request leaves none behind.
+        let mut folder = if *resume {
+            RunFolder::resume(out, trainer.progress().step)
+        } else {
+            RunFolder::create(out, config)
+        }
+        .map_err(train_error)?;
         let targets = trainer.parameters().targets().to_vec();
         let write = |path: &std::path::Path, values: &[[Vec<f32>; 2]]| {
             Ok(adapter_file::to_adapter(config, &targets, values).write(path)?)
         };
         let mut progress = Progress::new()?;
-        let mut source = batches(position)?;
         let result = block_on(run(
             &mut trainer,
             &mut folder,
@@ -159,9 +172,7 @@ impl Opened {
             trainable_parameters,
             base_parameters,
             ..
-        } = Planner::of(&self.checkpoint, *backend.caps())
-            .plan(config)
-            .map_err(train_error)?;
+        } = plan_checkpoint(&self.checkpoint, config, *backend.caps()).map_err(train_error)?;
         let mut text = toml::to_string(config).context("the settings could not be written")?;
         text += &format!(
             "\n# {} on {}\n# {total} steps; {trainable_parameters} trainable parameters ({:.3} % of {base_parameters})\n\
@@ -192,9 +203,9 @@ fn report(summary: &Summary, out: &std::path::Path) -> Result<()> {
         HumanBytes(summary.peak_device_bytes.total),
     );
     if summary.interrupted {
-        eprintln!("stopped; to go on: anylora train --resume --out {at}");
-    } else {
-        eprintln!("loss curve: {}", out.join("loss.svg").display());
+        return Err(anyhow!("stopped after step {}, with a checkpoint", summary.steps))
+            .hint(format!("anylora train --resume --out {at}"));
     }
+    eprintln!("loss curve: {}", out.join("loss.svg").display());
     output::print(&format!("{}\n", out.join("adapter").display()))
 }

@@ -1,5 +1,6 @@
 //! `anylora train`: from a model and data to an adapter.
 
+mod help;
 mod job;
 mod progress;
 
@@ -10,6 +11,8 @@ use anylora_engine::DeviceSpec;
 use anylora_engine_wgpu::OpenOptions;
 use anylora_train::{TrainConfig, TrainError, TrainOverrides};
 use clap::Args;
+
+pub use help::described;
 
 use crate::engine::with_device;
 use crate::error::{self, Annotate, request};
@@ -73,8 +76,7 @@ impl Train {
         }
         let begun_with = out.join("config.toml");
         if !begun_with.is_file() {
-            let error = TrainError::NothingToResume { path: out };
-            return Err(error).or_request();
+            return Err(train_error(TrainError::NothingToResume { path: out }));
         }
         let begun = TrainConfig::resolve([read(&begun_with)?]).or_request()?;
         let device = self.settings.device.clone().or(environment.device);
@@ -119,20 +121,18 @@ pub(super) fn train_error(error: TrainError) -> anyhow::Error {
             | TrainError::NothingToResume { .. }
             | TrainError::Adapter(_)
             | TrainError::DataFile(_)
+            | TrainError::Encode(_)
             | TrainError::Format(_)
             | TrainError::Task(_)
             | TrainError::NoTrainedTokens
+            | TrainError::Data(_)
     );
     match error {
         TrainError::Model(error) => crate::model::model_error(error),
-        TrainError::DataFile(error) => {
+        TrainError::Checkpoint(error) => crate::model::checkpoint_error(error),
+        error => {
             let hint = error.hint();
-            error::note(error.into(), true, hint)
+            error::note(error.into(), wrong, hint)
         }
-        TrainError::Encode(error) => {
-            let hint = error.hint();
-            error::note(error.into(), true, hint)
-        }
-        error => error::note(error.into(), wrong, None),
     }
 }

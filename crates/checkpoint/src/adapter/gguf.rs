@@ -6,7 +6,6 @@
 
 use super::Adapter;
 use crate::gguf::{self, MetaValue, TensorData};
-use crate::safetensors::encode;
 use crate::{CheckpointError, FloatType, ModelConfig, Problem, Problems, Result};
 
 /// The file's bytes.
@@ -59,7 +58,7 @@ pub(super) fn to_bytes(adapter: &Adapter, base: &ModelConfig, dtype: FloatType) 
             ("lora_a", [weights.r, weights.in_features], &weights.a),
             ("lora_b", [weights.out_features, weights.r], &b),
         ] {
-            match encode(dtype, values) {
+            match dtype.encode(values) {
                 Ok(bytes) => tensors.push(TensorData {
                     name: format!("{name}.weight.{part}"),
                     dtype,

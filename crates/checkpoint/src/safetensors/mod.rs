@@ -10,5 +10,5 @@ mod writer;
 
 pub(crate) use dtype::Dtype;
 pub(crate) use header::{Entry, Header};
+pub(crate) use writer::write_f32_file;
 pub use writer::{SafetensorsWriter, TensorSpec};
-pub(crate) use writer::{encode, write_f32_file};

@@ -1,6 +1,5 @@
 //! Writing: the header first, then the tensors in its order, in parts of any size.
 
-use std::borrow::Cow;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -132,7 +131,7 @@ impl<W: Write> SafetensorsWriter<W> {
                 values.len().to_string(),
             ));
         }
-        let bytes = match encode(spec.dtype, values) {
+        let bytes = match spec.dtype.encode(values) {
             Ok(bytes) => bytes,
             Err(value) => {
                 return Err(self.bad(
@@ -185,33 +184,5 @@ impl<W: Write> SafetensorsWriter<W> {
     fn bad(&self, name: &str, expected: String, found: impl Into<String>) -> CheckpointError {
         let file = self.path.display().to_string();
         CheckpointError::malformed(&file, format!("tensor `{name}`"), expected, found)
-    }
-}
-
-/// The values in a type, rounded to nearest even, or the first finite value that it cannot hold.
-pub(crate) fn encode(dtype: FloatType, values: &[f32]) -> std::result::Result<Cow<'_, [u8]>, f32> {
-    let halves = |round: fn(f32) -> ([u8; 2], bool)| {
-        let mut bytes = Vec::with_capacity(values.len() * 2);
-        for value in values {
-            let (rounded, is_finite) = round(*value);
-            if value.is_finite() && !is_finite {
-                return Err(*value);
-            }
-            bytes.extend(rounded);
-        }
-        Ok(Cow::Owned(bytes))
-    };
-    match dtype {
-        FloatType::F32 => Ok(Cow::Owned(
-            values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        )),
-        FloatType::F16 => halves(|value| {
-            let rounded = half::f16::from_f32(value);
-            (rounded.to_le_bytes(), rounded.is_finite())
-        }),
-        FloatType::BF16 => halves(|value| {
-            let rounded = half::bf16::from_f32(value);
-            (rounded.to_le_bytes(), rounded.is_finite())
-        }),
     }
 }

@@ -205,7 +205,13 @@ fn table(mut reader: impl BufRead, separator: u8) -> Result<Index, Fault> {
     }
     let columns = super::records::cells(&String::from_utf8_lossy(&names), separator);
     let columns = columns.map_err(|problem| (1, problem))?;
-    let columns = columns.into_iter().map(|name| name.trim().to_owned()).collect();
+    let columns: Vec<String> = columns.into_iter().map(|name| name.trim().to_owned()).collect();
+    if let Some(at) = (1..columns.len()).find(|&at| columns[..at].contains(&columns[at])) {
+        return Err((
+            1,
+            Problem::Table(format!("two columns are called {:?}", columns[at])),
+        ));
+    }
     // The first row is no record.
     records.drain(..records.len().min(1));
     Ok(Index { records, columns })

@@ -171,12 +171,11 @@ fn segments(gpu: &Wgpu, window: &Window, op: &Attention<'_, Wgpu>) -> Bind {
         .map_or_else(|| gpu.dummy(), |segments| window.bind_small(gpu, segments))
 }
 
-/// The define of a head's greatest size. Odd sizes have the widest only: there are few models of that kind.
+/// The define of a head's greatest size. Odd sizes have no variant of 128: there are few models of that kind.
 pub(super) fn dim_define(dim: u32) -> &'static str {
     match dim {
-        _ if !dim.is_multiple_of(4) => "256",
         ..=64 => "64",
-        65..=128 => "128",
+        65..=128 if dim.is_multiple_of(4) => "128",
         _ => "256",
     }
 }

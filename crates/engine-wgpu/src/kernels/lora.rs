@@ -6,25 +6,33 @@ use anylora_shaders::params;
 use crate::Wgpu;
 use crate::context::Launch;
 
-/// Below this many workgroups a device is taken to have room for more.
-const BUSY: u64 = 256;
 /// Invocations of a workgroup.
 const THREADS: u64 = 256;
 /// Rows that an invocation of `lora_down` has.
 const ROWS: u64 = 4;
+/// Steps of a lane that pay for adding up one lane more.
+const WORTH: u64 = 4;
 
 pub(crate) fn lora_down(gpu: &Wgpu, op: LoraDown<'_, Wgpu>) -> Result<()> {
     const OP: &str = "lora_down";
     let (rank, width) = (op.out.columns(), op.x.columns());
     let vector = width.is_multiple_of(4) && (op.side == Side::A || rank.is_multiple_of(4));
     let ranks = tile_ranks(rank, vector);
+    let cells = if vector { width / 4 } else { width } as u64;
     let (row_bytes, out_bytes) = ((width * op.x.dtype().size()) as u64, (rank * 4) as u64);
     let (dropout, dropout_define) = dropout(op.dropout);
     for window in row_windows(OP, op.x.leading() as u64, &[row_bytes, out_bytes], gpu.caps())? {
         let rows = window.end - window.start;
         let tiles = |lanes: u64| rows.div_ceil(THREADS / lanes * ROWS) * (rank as u64).div_ceil(ranks);
-        // Where there are few rows, all of a workgroup splits K; where there are many, its rows share the matrix.
-        let lanes = if vector && tiles(64) < BUSY { 256 } else { 64 };
+        let mut lanes = if vector { 16 } else { 64 };
+        for next in [64, 256] {
+            // A workgroup of more lanes has fewer rows: right where there are few, or K is long enough to split.
+            let few = rows <= THREADS / next * ROWS;
+            let worth = tiles(lanes) < busy(gpu) && cells >= WORTH * next;
+            if vector && (few || worth) {
+                lanes = next;
+            }
+        }
         let params = params::LoraDown {
             dropout_key: dropout.key(),
             dropout_step: dropout.step,
@@ -33,7 +41,7 @@ pub(crate) fn lora_down(gpu: &Wgpu, op: LoraDown<'_, Wgpu>) -> Result<()> {
             dropout_keep: dropout.keep_scale(),
             rows: rows as u32,
             first: window.start as u32,
-            cells: (if vector { width / 4 } else { width }) as u32,
+            cells: cells as u32,
             rank: rank as u32,
             scale: op.scale,
             ..Default::default()
@@ -46,7 +54,7 @@ pub(crate) fn lora_down(gpu: &Wgpu, op: LoraDown<'_, Wgpu>) -> Result<()> {
                 ("ACT", gpu.act(op.x.dtype())),
                 ("DROPOUT", dropout_define),
                 ("RANKS", if ranks == 8 { "8" } else { "16" }),
-                ("LANES", if lanes == 256 { "256" } else { "64" }),
+                ("LANES", lanes_define(lanes)),
             ],
             entry: "main",
             params: bytemuck::bytes_of(&params),
@@ -69,7 +77,12 @@ pub(crate) fn lora_grad(gpu: &Wgpu, op: LoraGrad<'_, Wgpu>) -> Result<()> {
     let cells = if vector { width / 4 } else { width } as u64;
     let tiles = |lanes: u64| cells.div_ceil(THREADS / lanes) * (rank as u64).div_ceil(ranks);
     // A narrow matrix makes few workgroups: then each takes fewer columns and splits the rows further.
-    let lanes = if vector && tiles(32) < BUSY { 64 } else { 32 };
+    let worth = op.wide.leading() as u64 >= WORTH * 64;
+    let lanes = if vector && worth && tiles(16) < busy(gpu) {
+        64
+    } else {
+        16
+    };
     let (thin_bytes, wide_bytes) = ((rank * 4) as u64, (width * op.wide.dtype().size()) as u64);
     let (dropout, dropout_define) = dropout(op.dropout);
     for window in row_windows(
@@ -98,7 +111,7 @@ pub(crate) fn lora_grad(gpu: &Wgpu, op: LoraGrad<'_, Wgpu>) -> Result<()> {
                 ("ACT", gpu.act(op.wide.dtype())),
                 ("DROPOUT", dropout_define),
                 ("RANKS", if ranks == 8 { "8" } else { "16" }),
-                ("LANES", if lanes == 64 { "64" } else { "32" }),
+                ("LANES", lanes_define(lanes)),
             ],
             entry: "main",
             params: bytemuck::bytes_of(&params),
@@ -111,6 +124,19 @@ pub(crate) fn lora_grad(gpu: &Wgpu, op: LoraGrad<'_, Wgpu>) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Below this many workgroups, a device has room for more of them.
+fn busy(gpu: &Wgpu) -> u64 {
+    if gpu.is_software() { 4 } else { 256 }
+}
+
+fn lanes_define(lanes: u64) -> &'static str {
+    match lanes {
+        16 => "16",
+        64 => "64",
+        _ => "256",
+    }
 }
 
 /// Ranks that a workgroup has at once.

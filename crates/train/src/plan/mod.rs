@@ -8,7 +8,7 @@ mod table;
 use anylora_checkpoint::{Checkpoint, FloatType, ModelConfig, TensorFormat};
 use anylora_data::Batch;
 use anylora_engine::{Backend, Caps, Cost, DType, Dry};
-use anylora_models::{LoadOptions, Loader, Quantization};
+use anylora_models::{LoadOptions, Loader, Quantization, TensorSpec};
 use serde::Serialize;
 
 use crate::run::PeakBytes;
@@ -35,8 +35,8 @@ pub struct Plan {
     pub base_parameters: usize,
 }
 
-/// Plans a run of a model of this shape whose dense weights are stored as `stored`, with full rows of
-/// `max_length` tokens, on a device of these capabilities.
+/// Plans a run of a model of this shape whose weights are stored as `stored`, with full rows of `max_length` tokens,
+/// on a device of these capabilities.
 ///
 /// # Errors
 /// What training itself would answer: layers that no target matches, a tensor that the device can't bind.
@@ -46,10 +46,40 @@ pub fn plan(
     config: &TrainConfig,
     caps: Caps,
 ) -> Result<Plan, TrainError> {
+    let stored = TensorFormat::Dense(match stored {
+        DType::F16 => FloatType::F16,
+        DType::BF16 => FloatType::BF16,
+        _ => FloatType::F32,
+    });
+    plan_stored(model, |_| stored, config, caps)
+}
+
+/// Plans a run of a checkpoint's model, as [`plan`]: tensors that it has packed already stay so.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_checkpoint(
+    checkpoint: &Checkpoint,
+    config: &TrainConfig,
+    caps: Caps,
+) -> Result<Plan, TrainError> {
+    let stored = |spec: &TensorSpec| {
+        let info = checkpoint.info(&spec.name);
+        // Loading answers with all tensors that are missing.
+        info.map_or(TensorFormat::Dense(FloatType::F32), |info| info.format)
+    };
+    plan_stored(checkpoint.config(), stored, config, caps)
+}
+
+fn plan_stored(
+    model: &ModelConfig,
+    stored: impl Fn(&TensorSpec) -> TensorFormat,
+    config: &TrainConfig,
+    caps: Caps,
+) -> Result<Plan, TrainError> {
     let dry = Dry::new(caps, None);
     let options = load_options(config, &dry);
-    let dense = dense_dtype(config, stored);
-    let model = Loader::plan(&dry, model, dense, options)?;
+    let model = Loader::plan(&dry, model, stored, options)?;
     let base_parameters = model.parameters();
     // The adapter's values don't matter here, and making them takes most of the time of a large plan.
     let mut trainer = Trainer::new(model, config.clone(), 1, Some(&|_, _| Vec::new()))?;
@@ -84,16 +114,12 @@ pub fn load_options<B: Backend>(config: &TrainConfig, backend: &B) -> LoadOption
             }),
             Quant::None => None,
         },
+        dense: match config.dtype {
+            Dtype::F32 => None,
+            Dtype::F16 => Some(FloatType::F16),
+            Dtype::Bf16 => Some(FloatType::BF16),
+        },
         activation: if half { DType::F16 } else { DType::F32 },
-    }
-}
-
-/// The type that dense weights get: as stored, unless the settings say 16 bits.
-pub fn dense_dtype(config: &TrainConfig, stored: DType) -> DType {
-    match config.dtype {
-        Dtype::F32 => stored,
-        Dtype::F16 => DType::F16,
-        Dtype::Bf16 => DType::BF16,
     }
 }
 
@@ -106,16 +132,6 @@ pub fn stored_dtype(checkpoint: &Checkpoint) -> DType {
         Ok(TensorFormat::Dense(FloatType::F16)) => DType::F16,
         Ok(TensorFormat::Dense(FloatType::BF16)) => DType::BF16,
         _ => DType::F32,
-    }
-}
-
-/// Whether a model's linear layers are stored in 4 bits, and then whether with double quantization. Such layers are
-/// loaded as they are.
-pub fn stored_in_4_bits(checkpoint: &Checkpoint) -> Option<bool> {
-    let name = format!("{}.weight", anylora_nn::Projection::Q.module(0));
-    match checkpoint.info(&name).map(|info| info.format) {
-        Ok(TensorFormat::Quantized4 { double, .. }) => Some(double),
-        _ => None,
     }
 }
 

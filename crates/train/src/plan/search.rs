@@ -6,8 +6,8 @@ use anylora_checkpoint::{Checkpoint, ModelConfig};
 use anylora_engine::{Caps, DType, Error};
 use serde::Serialize;
 
-use super::{Plan, dense_dtype, plan, stored_dtype, stored_in_4_bits};
-use crate::{Quant, TrainConfig, TrainError};
+use super::{Plan, plan, plan_checkpoint, stored_dtype};
+use crate::{TrainConfig, TrainError};
 
 /// The most rows that are tried.
 const MAX_BATCH_SIZE: usize = 1024;
@@ -71,8 +71,7 @@ pub struct Limits {
 pub struct Planner<'a> {
     model: &'a ModelConfig,
     stored: DType,
-    /// Of linear layers that are stored in 4 bits, and stay so: whether with double quantization.
-    packed: Option<bool>,
+    checkpoint: Option<&'a Checkpoint>,
     caps: Caps,
     peaks: HashMap<String, u64>,
 }
@@ -83,16 +82,16 @@ impl<'a> Planner<'a> {
         Self {
             model,
             stored,
-            packed: None,
+            checkpoint: None,
             caps,
             peaks: HashMap::new(),
         }
     }
 
-    /// For a checkpoint.
-    pub fn of(checkpoint: &'a Checkpoint, caps: Caps) -> Self {
+    /// For a checkpoint, each of whose tensors is planned as it is stored.
+    pub fn of_checkpoint(checkpoint: &'a Checkpoint, caps: Caps) -> Self {
         Self {
-            packed: stored_in_4_bits(checkpoint),
+            checkpoint: Some(checkpoint),
             ..Self::new(checkpoint.config(), stored_dtype(checkpoint), caps)
         }
     }
@@ -107,16 +106,10 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// Those of [`plan`].
     pub fn plan(&self, config: &TrainConfig) -> Result<Plan, TrainError> {
-        let dense = dense_dtype(config, self.stored);
-        let Some(double_quant) = self.packed else {
-            return plan(self.model, dense, config, self.caps);
-        };
-        let config = TrainConfig {
-            quant: Quant::Nf4,
-            double_quant,
-            ..config.clone()
-        };
-        plan(self.model, dense, &config, self.caps)
+        match self.checkpoint {
+            Some(checkpoint) => plan_checkpoint(checkpoint, config, self.caps),
+            None => plan(self.model, self.stored, config, self.caps),
+        }
     }
 
     /// The peak of device memory in bytes; `u64::MAX` where a buffer would be larger than the device allows.

@@ -1,4 +1,5 @@
-//! Frozen linear layers: `shaders/linear.wgsl` for many rows, `shaders/linear_few.wgsl` for a few.
+//! Frozen linear layers: `shaders/linear.wgsl` for many rows, `shaders/linear_few.wgsl` for a few, and
+//! `shaders/linear_lanes.wgsl` for many rows on software adapters.
 //!
 //! Tensors above the binding limit go in windows of rows of the activations and of rows of W. Forward's windows of W
 //! are columns of y; backward's are summed in order, the sum being rounded to dx's type after each.
@@ -12,17 +13,15 @@ use anylora_engine::{Dropout, Linear, LinearBackward, Result, Tensor, Weight};
 use anylora_shaders::params;
 use bytemuck::Zeroable;
 
-use self::windows::{RowBits, part, windows};
+use self::windows::{RowBits, for_software, part, windows};
 use crate::Wgpu;
 use crate::context::Launch;
 
 const OP: &str = "linear";
 
 /// Bits of `params.flags`, as `shaders/shared/linear_params.wgsl` has them.
-const INPUT_ALIGNED: u32 = 1;
-const WEIGHT_ALIGNED: u32 = 2;
-const ACCUMULATE: u32 = 4;
-const BIAS: u32 = 8;
+const ACCUMULATE: u32 = 1;
+const BIAS: u32 = 2;
 
 /// Below this many rows, reading W takes the time.
 const FEW_ROWS: u64 = 16;
@@ -82,7 +81,10 @@ fn run(gpu: &Wgpu, product: &Product<'_>) -> Result<()> {
             by_n.push(RowBits::of(right, n));
         }
     }
-    let weight_windows = windows(gpu, OP, n, &by_n)?;
+    let mut weight_windows = windows(gpu, OP, n, &by_n)?;
+    if !product.forward && gpu.is_software() {
+        weight_windows = for_software(weight_windows);
+    }
     for rows in windows(gpu, OP, rows, &by_row)? {
         for window in &weight_windows {
             launch(gpu, product, &rows, window)?;
@@ -100,7 +102,7 @@ fn launch(gpu: &Wgpu, product: &Product<'_>, rows: &Range<u64>, window: &Range<u
         out,
         ..
     } = *product;
-    let [n, k] = weight.shape().map(|size| size as u64);
+    let k = weight.shape()[1] as u64;
     let count = rows.end - rows.start;
     let width = window.end - window.start;
     let (inner, outer) = if forward { (k, width) } else { (width, k) };
@@ -128,10 +130,7 @@ fn launch(gpu: &Wgpu, product: &Product<'_>, rows: &Range<u64>, window: &Range<u
     bindings.push(("out", bind));
     params.out_first = (skipped + if forward { window.start } else { 0 }) as u32;
     params.out_stride = out.columns() as u32;
-    let aligned = |first: u32, stride: u32| first.is_multiple_of(4) && stride.is_multiple_of(4);
     for (flag, set) in [
-        (INPUT_ALIGNED, aligned(params.input_first, params.input_stride)),
-        (WEIGHT_ALIGNED, aligned(params.weight_first, params.columns)),
         (ACCUMULATE, !forward && window.start > 0),
         (BIAS, product.bias.is_some()),
     ] {
@@ -172,31 +171,76 @@ fn launch(gpu: &Wgpu, product: &Product<'_>, rows: &Range<u64>, window: &Range<u
         params.dropout_keep = dropout.keep_scale();
     }
 
-    let types = [
+    let variant = Variant::choose(gpu, product, &params);
+    let aligned = variant != Variant::Tiles { aligned: false };
+    let mut defines = vec![
         ("WEIGHT", weight::format(weight)),
         ("ACT", gpu.act(input.dtype())),
         ("OUT", gpu.act(out.dtype())),
+        ("ALIGNED", if aligned { "1" } else { "0" }),
     ];
-    debug_assert!(n >= window.end, "the window is within W");
-    let (kernel, defines, tiles) = if forward && count < FEW_ROWS {
-        let (rows, columns) = match count {
-            1 => ("1", 4),
-            2..=4 => ("4", 4),
-            _ => ("16", 2),
-        };
-        let defines = [("ROWS", rows), ("REDUCE", gpu.reduce())];
-        ("linear_few", defines.to_vec(), outer.div_ceil(columns))
-    } else {
-        let direction = if forward { "forward" } else { "backward" };
-        let tiles = count.div_ceil(64) * outer.div_ceil(64);
-        ("linear", vec![("DIRECTION", direction)], tiles)
+    let direction = ("DIRECTION", if forward { "forward" } else { "backward" });
+    let (kernel, tiles) = match variant {
+        Variant::Few { rows, columns } => {
+            defines.extend([("ROWS", rows), ("REDUCE", gpu.reduce())]);
+            ("linear_few", outer.div_ceil(columns))
+        }
+        Variant::Lanes => {
+            defines.extend([direction, ("SUBGROUP", "8")]);
+            ("linear_lanes", count.div_ceil(16) * outer.div_ceil(64))
+        }
+        Variant::Tiles { .. } => {
+            defines.push(direction);
+            ("linear", count.div_ceil(64) * outer.div_ceil(64))
+        }
     };
     gpu.launch(&Launch {
         kernel,
-        defines: &[&types, defines.as_slice()].concat(),
+        defines: &defines,
         entry: "main",
         params: bytemuck::bytes_of(&params),
         bindings: &bindings,
         workgroups: gpu.spread(tiles),
     })
+}
+
+/// Which kernel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Variant {
+    /// `shaders/linear.wgsl`.
+    Tiles { aligned: bool },
+    /// `shaders/linear_few.wgsl`: its rows, and its columns a workgroup.
+    Few { rows: &'static str, columns: u64 },
+    /// `shaders/linear_lanes.wgsl`.
+    Lanes,
+}
+
+impl Variant {
+    /// The fastest one that computes this here.
+    fn choose(gpu: &Wgpu, product: &Product<'_>, params: &params::Linear) -> Self {
+        let quads = |sizes: &[u32]| sizes.iter().all(|size| size.is_multiple_of(4));
+        let read = [params.input_first, params.input_stride, params.inner];
+        if !quads(&read) || !quads(&[params.weight_first, params.columns]) {
+            return Self::Tiles { aligned: false };
+        }
+        if product.forward && u64::from(params.rows) < FEW_ROWS && params.columns.is_multiple_of(8) {
+            let (rows, columns) = match params.rows {
+                1 => ("1", 4),
+                2..=4 => ("4", 4),
+                _ => ("16", 2),
+            };
+            return Self::Few { rows, columns };
+        }
+        let blocks = match product.weight {
+            Weight::Dense(_) => true,
+            Weight::Nf4(nf4) => nf4.block_size >= 64 && params.weight_first.is_multiple_of(32),
+        };
+        if gpu.is_software() && gpu.0.subgroup_size == Some(8) && params.columns.is_multiple_of(64) && blocks
+        {
+            return Self::Lanes;
+        }
+        Self::Tiles {
+            aligned: quads(&[params.out_first, params.out_stride, params.outer]),
+        }
+    }
 }

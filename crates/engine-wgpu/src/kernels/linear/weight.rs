@@ -80,7 +80,11 @@ pub(super) fn bind(
     let block = nf4.block_size as u64;
     let blocks = elements.start / block..elements.end.div_ceil(block);
     let mut tables = nf4.levels.to_vec();
-    tables.extend(DYNAMIC_MAP_SIGNED);
+    tables.extend(
+        DYNAMIC_MAP_SIGNED
+            .iter()
+            .flat_map(|&level| [level, 0.0, 0.0, 0.0]),
+    );
     let mut binds = vec![
         ("weight", packed.bind),
         ("nf4_tables", gpu.constant(bytemuck::cast_slice(&tables))),

@@ -57,6 +57,21 @@ impl RowBits {
 /// Rows a window begins on a multiple of, where windows have as many: rows of tiles.
 const STEP: u64 = 64;
 
+/// Mesa's llvmpipe ends an invocation's loops after 65,535 rounds in all, without a word. A row of W takes a backward
+/// kernel less than two rounds, so that this many stay below.
+const SOFTWARE_ROWS: usize = 16_384;
+
+/// Cuts windows of W over which a software adapter could not sum to the end.
+pub(super) fn for_software(windows: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    let cut = |window: Range<u64>| {
+        let end = window.end;
+        window
+            .step_by(SOFTWARE_ROWS)
+            .map(move |start| start..end.min(start + SOFTWARE_ROWS as u64))
+    };
+    windows.into_iter().flat_map(cut).collect()
+}
+
 /// Splits `rows` into windows in which every tensor's part fits a binding.
 ///
 /// # Errors
