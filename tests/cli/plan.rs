@@ -19,18 +19,20 @@ const GIB: u64 = 1 << 30;
 #[test]
 fn the_planned_peak_is_what_training_takes() {
     let folder = tempfile::tempdir().unwrap();
-    let model = format!("{}/../tests/fixtures/tiny/tiny-llama", env!("CARGO_MANIFEST_DIR"));
     let data = folder.path().join("data.jsonl");
     let ids: Vec<String> = (0..32).map(|id| (id + 5).to_string()).collect();
     let record = format!("{{\"input_ids\": [{}]}}\n", ids.join(","));
     std::fs::write(&data, record.repeat(8)).unwrap();
-    for (quant, recompute, max_length) in [
-        ("none", "true", "32"),
-        ("nf4", "true", "32"),
-        ("nf4", "false", "32"),
-        ("none", "false", "16"),
+    for (model, quant, recompute, max_length) in [
+        ("tiny-llama", "none", "true", "32"),
+        ("tiny-qwen2", "nf4", "true", "32"),
+        ("tiny-llama", "nf4", "false", "32"),
+        ("tiny-qwen3", "none", "false", "16"),
+        // Stored in 4 bits, which it stays.
+        ("tiny-llama-bnb-nf4", "none", "true", "32"),
     ] {
-        let out = folder.path().join(format!("{quant}-{recompute}"));
+        let out = folder.path().join(format!("{model}-{quant}-{recompute}"));
+        let model = format!("{}/../tests/fixtures/tiny/{model}", env!("CARGO_MANIFEST_DIR"));
         let settings = [
             "--model",
             &model,
@@ -64,7 +66,7 @@ fn the_planned_peak_is_what_training_takes() {
         let summary: Value = serde_json::from_slice(&summary).unwrap();
         assert_eq!(
             summary["peak_device_bytes"], plan["peak_device_bytes"],
-            "{quant}, recompute {recompute}, {max_length} tokens"
+            "{model}, {quant}, recompute {recompute}, {max_length} tokens"
         );
     }
 }

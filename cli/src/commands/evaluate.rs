@@ -24,8 +24,8 @@ use crate::output;
 /// Measure a model, with or without an adapter, on data that it was not trained on.
 ///
 /// perplexity: exp of the mean negative log-likelihood of a token. Of texts (and of `input_ids` without labels) every
-/// token but the first counts, an end of text that the tokenizer's model has included; of prompts and conversations
-/// what `anylora train` would train, unless --train-on all. Longer examples than --max-length are read in windows.
+/// token but the first counts, and the end-of-text token that training adds; of prompts and conversations what
+/// `anylora train` would train, unless --train-on all: the same loss as that of --eval-data. Longer examples than --max-length are read in windows.
 ///
 /// classification: the class is the label word that is likeliest after the prompt. Data are records with `prompt` and
 /// `completion` (the label word; `label` gives the order of classes), or GLUE's own TSV files of SST-2 and MNLI.

@@ -9,7 +9,7 @@ use anyhow::Result;
 use anylora_checkpoint::ModelConfig;
 use anylora_engine::{Backend, Caps, DType, DeviceSpec, Tier};
 use anylora_engine_wgpu::OpenOptions;
-use anylora_train::plan::{self, Limits, Nearest, Planner, Setting, shapes, stored_dtype};
+use anylora_train::plan::{self, Limits, Nearest, Planner, Setting, shapes};
 use anylora_train::{Quant, TrainConfig, TrainOverrides};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -120,21 +120,35 @@ impl Plan {
         if self.table {
             return self.print_table(&config, caps);
         }
-        let (name, model, stored) = self.subject(&config)?;
-        let mut planner = Planner::new(&model, stored, caps);
+        let checkpoint;
+        let model;
+        let (name, mut planner) = match (&self.shape, &config.model) {
+            (Some(name), _) => {
+                model = shape(name)?;
+                (name, Planner::new(&model, DType::BF16, caps))
+            }
+            (None, Some(name)) => {
+                checkpoint = model::open(name)?;
+                (name, Planner::of_checkpoint(&checkpoint, caps))
+            }
+            (None, None) => {
+                return Err(request("no model was given"))
+                    .hint("--shape llama-7b, or --model FOLDER, FILE.gguf or a hub id");
+            }
+        };
         let plan = planner.plan(&config).map_err(train_error)?;
         let vram = self.vram.map(|size| self.fit(&mut planner, &config, size));
         let vram = vram.transpose()?;
         if self.json {
             return output::print_json(&Output {
-                model: &name,
+                model: name,
                 method: method_name(config.quant),
                 settings: &config,
                 plan: &plan,
                 vram: vram.as_ref(),
             });
         }
-        output::print(&text::plan(&name, &config, &plan))?;
+        output::print(&text::plan(name, &config, &plan))?;
         match vram {
             Some(vram) => output::print(&text::vram(&config, &vram)),
             None => Ok(()),
@@ -160,20 +174,6 @@ impl Plan {
         };
         let device: DeviceSpec = device.parse().or_request()?;
         with_device(device, OpenOptions::default(), ReadCaps)
-    }
-
-    /// Name, shape, and the type of stored weights.
-    fn subject(&self, config: &TrainConfig) -> Result<(String, ModelConfig, DType)> {
-        match (&self.shape, &config.model) {
-            (Some(name), _) => Ok((name.clone(), shape(name)?, DType::BF16)),
-            (None, Some(name)) => {
-                let checkpoint = model::open(name)?;
-                let stored = stored_dtype(&checkpoint);
-                Ok((name.clone(), checkpoint.config().clone(), stored))
-            }
-            (None, None) => Err(request("no model was given"))
-                .hint("--shape llama-7b, or --model FOLDER, FILE.gguf or a hub id"),
-        }
     }
 
     fn fit(&self, planner: &mut Planner<'_>, config: &TrainConfig, size: Size) -> Result<Vram> {
