@@ -12,6 +12,7 @@ use anylora_engine::{Backend, Caps, DType, Dry, MemoryKind, Tensor, Weight, ops}
 use anylora_engine_burn::Cpu;
 use anylora_models::{LoadOptions, Loader, Model, ModelError, Packed, Quantization, TensorSpec, registry};
 use anylora_nn::Projection;
+use anylora_quant::{BlockSize, Codebook, GgmlFormat};
 
 fn tiny(model: &str) -> Checkpoint {
     let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -183,7 +183,7 @@ impl Opened {
         } = plan_checkpoint(&self.checkpoint, config, *backend.caps()).map_err(train_error)?;
         let mut text = toml::to_string(config).context("the settings could not be written")?;
         text += &format!(
-            "\n# {} on {}\n# {total} steps; {trainable_parameters} trainable parameters ({:.3} % of {base_parameters})\n\
+            "\n# {} examples on {}\n# {total} steps; {trainable_parameters} trainable parameters ({:.3} % of {base_parameters})\n\
              # device memory at its highest: {}\n",
             self.data.len(),
             backend.info().name,
