@@ -37,7 +37,7 @@
 //!
 //! # Debugging
 //!
-//! `ANYLORA_DUMP_WGSL=/tmp/wgsl cargo build -p anylora-shaders` writes the final text of every variant.
+//! `ANYLORA_DUMP_WGSL="$PWD/wgsl" cargo build -p anylora-shaders` writes the final text of every variant.
 
 mod shader;
 

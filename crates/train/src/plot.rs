@@ -59,7 +59,9 @@ fn draw(
         .configure_mesh()
         .x_desc("step")
         .y_desc("mean negative log-likelihood a token")
-        .light_line_style(RGBColor(244, 244, 244))
+        .light_line_style(TRANSPARENT)
+        // Steps are whole: a short run has no more labels than steps.
+        .x_labels((last as usize + 1).min(11))
         .bold_line_style(RGBColor(226, 226, 226))
         .x_label_formatter(&|step| format!("{step:.0}"))
         .draw()?;
