@@ -14,6 +14,7 @@ mod error;
 mod layout;
 mod llama;
 mod load;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod merge;
 mod mistral;
 mod model;

@@ -26,7 +26,7 @@ pub struct Summary {
     pub final_loss: Option<f32>,
     /// Of the last evaluation.
     pub eval_loss: Option<f32>,
-    /// Trained tokens a second, over all steps.
+    /// Tokens a second, padding left out, over all steps.
     pub tokens_per_second: f64,
     /// Of training, without loading and evaluation.
     pub seconds: f64,

@@ -27,7 +27,7 @@ pub struct Progress {
     pub updates: u32,
     /// Where the next step's data begins.
     pub position: anylora_data::Position,
-    /// Trained tokens so far.
+    /// Tokens so far, padding left out.
     pub tokens: u64,
     /// Of training so far, without loading and evaluation.
     pub seconds: f64,

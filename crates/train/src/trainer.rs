@@ -133,7 +133,7 @@ impl<B: Backend> Trainer<B> {
         if finite {
             self.update(lr, grad_norm)?;
         }
-        self.count(finite, queued.trained_tokens)?;
+        self.count(finite, batches.iter().map(|batch| batch.tokens).sum())?;
         Ok(StepMetric {
             step,
             loss: Some(loss).filter(|loss| loss.is_finite()),

@@ -204,7 +204,7 @@ fn report(summary: &Summary, out: &std::path::Path) -> Result<()> {
         .final_loss
         .map_or("none".to_owned(), |loss| format!("{loss:.4}"));
     eprintln!(
-        "{} steps in {:.1} s, {:.0} trained tokens/s, loss {loss}, at most {} on the device",
+        "{} steps in {:.1} s, {:.0} tokens/s, loss {loss}, at most {} on the device",
         summary.steps,
         summary.seconds,
         summary.tokens_per_second,
