@@ -3,9 +3,9 @@
 
 use std::sync::LazyLock;
 
-use anylora_engine::{DType, ops};
+use anylora_engine::{Backend, DType, Linear, ops};
 use anylora_engine_wgpu::Wgpu;
-use anylora_tests::{Operand, cases, read, rounded, same_bits, wgpu_with};
+use anylora_tests::{Operand, Output, cases, read, rounded, same_bits, wgpu_with};
 use proptest::prelude::*;
 
 use super::linear::{Case, FP4, Format, NF4, NF4_DOUBLE, backward, forward, packed};
@@ -40,8 +40,16 @@ fn the_kernel_is_the_one_of_matrices() {
     }
     for gpu in emulated() {
         let (weight, dense) = case.weight(gpu);
-        let x = Operand::new([16, 16], DType::F16, one_hot.clone()).on(gpu);
-        let y = read(&ops::linear_to(&x, &weight, None, DType::F32).unwrap());
+        let out = Output::new(gpu, &[16, 64], DType::F32);
+        let op = Linear {
+            x: &Operand::new([16, 16], DType::F16, one_hot.clone()).on(gpu),
+            weight: &weight,
+            bias: None,
+            lora: None,
+            y: &out.view,
+        };
+        gpu.linear(op).unwrap();
+        let y = read(&out.view);
         let transposed = |values: &[f32]| -> Vec<f32> {
             (0..16)
                 .flat_map(|m| (0..64).map(move |n| (m, n)))
