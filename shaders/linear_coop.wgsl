@@ -111,34 +111,37 @@ fn add_adapter(local: u32, row: u32, column: u32) {
     }
 }
 
-// What W's sum of a quad begins with, from the adapter's share.
-fn first_sum(row: u32, column: u32, share: vec4<f32>) -> vec4<f32> {
-    var sum = share;
-    if row < params.rows && column < params.outer {
+// From the adapter's share in `quads` to what W's sums begin with.
+fn add_rest(local: u32, row: u32, column: u32) {
+    for (var quad = 0u; quad < 8u; quad++) {
+        let place = quad_place(local, quad);
+        let m = row + place.x;
+        let o = column + place.y;
+        if m < params.rows && o < params.outer {
+            var sum = quads[quad];
 #if DIRECTION == forward
-        if is_set(BIAS) {
-            let at = params.bias_first + column;
-            sum += vec4<f32>(bias[at], bias[at + 1u], bias[at + 2u], bias[at + 3u]);
-        }
+            if is_set(BIAS) {
+                let at = params.bias_first + o;
+                sum += vec4<f32>(bias[at], bias[at + 1u], bias[at + 2u], bias[at + 3u]);
+            }
 #else
-        if params.dropout_threshold > 0u {
-            sum *= dropout_factors(params.row_first + row, column / 4u);
-        }
-        if is_set(ACCUMULATE) {
-            sum += vec4<f32>(out[(params.out_first + row * params.out_stride + column) / 4u]);
-        }
+            if params.dropout_threshold > 0u {
+                sum *= dropout_factors(params.row_first + m, o / 4u);
+            }
+            if is_set(ACCUMULATE) {
+                sum += vec4<f32>(out[(params.out_first + m * params.out_stride + o) / 4u]);
+            }
 #endif
+            quads[quad] = sum;
+        }
     }
-    return sum;
 }
 
-// Where W's sum of a block begins, in `scratch`.
-fn begin_block(local: u32, row: u32, column: u32, block: u32) {
+// A block's quads to `scratch`.
+fn begin_block(local: u32, block: u32) {
     workgroupBarrier();
     for (var half = 0u; half < 2u; half++) {
-        let quad = 2u * block + half;
-        let place = quad_place(local, quad);
-        let sum = first_sum(row + place.x, column + place.y, quads[quad]);
+        let sum = quads[2u * block + half];
         let at = local / LANES * BLOCK * BLOCK + (local % LANES + half * LANES) * 4u;
         for (var c = 0u; c < 4u; c++) {
             scratch[at + c] = sum[c];
@@ -225,35 +228,36 @@ fn main(
     weight_begin(local);
     matrix_begin(local);
     add_adapter(local, row, column);
+    add_rest(local, row, column);
 
     // Matrix (row, column) of the subgroup; in variables of their own, so that they are registers everywhere.
     let at = local / LANES * BLOCK * BLOCK;
 #if SIZE == 16
-    begin_block(local, row, column, 0u);
+    begin_block(local, 0u);
     var sum00 = load_c(at);
-    begin_block(local, row, column, 1u);
+    begin_block(local, 1u);
     var sum01 = load_c(at);
-    begin_block(local, row, column, 2u);
+    begin_block(local, 2u);
     var sum10 = load_c(at);
-    begin_block(local, row, column, 3u);
+    begin_block(local, 3u);
     var sum11 = load_c(at);
 #else
-    begin_block(local, row, column, 0u);
+    begin_block(local, 0u);
     var sum00 = load_c(at);
     var sum01 = load_c(at + 8u);
     var sum10 = load_c(at + 128u);
     var sum11 = load_c(at + 136u);
-    begin_block(local, row, column, 1u);
+    begin_block(local, 1u);
     var sum02 = load_c(at);
     var sum03 = load_c(at + 8u);
     var sum12 = load_c(at + 128u);
     var sum13 = load_c(at + 136u);
-    begin_block(local, row, column, 2u);
+    begin_block(local, 2u);
     var sum20 = load_c(at);
     var sum21 = load_c(at + 8u);
     var sum30 = load_c(at + 128u);
     var sum31 = load_c(at + 136u);
-    begin_block(local, row, column, 3u);
+    begin_block(local, 3u);
     var sum22 = load_c(at);
     var sum23 = load_c(at + 8u);
     var sum32 = load_c(at + 128u);
