@@ -30,7 +30,7 @@ pub struct OpenOptions {
     /// Compile kernels with wgpu's bounds, loop and division checks, for tests. Kernels guard their own indices.
     pub checked: bool,
     /// Run the kernels of cooperative matrices of this size (8 or 16), for tests of their indexing where no device has
-    /// them: the matrices' own operations are then plain arithmetic. Needs f16.
+    /// them: the matrices' own operations are then plain arithmetic. With another size, or without f16, there are none.
     pub emulated_matrix: Option<u32>,
 }
 
