@@ -10,7 +10,7 @@
 // before) is where the sum begins. Between registers and matrices a block of 16 x 16 goes through `scratch`, of which
 // each subgroup has its own part.
 //
-// MMA=coop is translated to SPIR-V and MSL, and its indexing is tested with MMA=emulated. It has not yet run on hardware,
+// MMA=coop is translated to SPIR-V and MSL, and its indexing tested with MMA=emulated. It has not yet run on hardware,
 // and is therefore used only where a caller asks for the tier. To be seen there: naga 30 declares Vulkan's memory model
 // without marking accesses of workgroup memory as shared (NonPrivatePointer), which drivers would have to forgive.
 
