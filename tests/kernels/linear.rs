@@ -11,7 +11,7 @@ use anylora_tests::{
 use proptest::prelude::*;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Format {
+pub(super) enum Format {
     Dense(DType),
     Packed {
         codebook: Codebook,
@@ -20,11 +20,11 @@ enum Format {
     },
 }
 
-const NF4: Format = packed(Codebook::Nf4, 64, false);
-const NF4_DOUBLE: Format = packed(Codebook::Nf4, 64, true);
-const FP4: Format = packed(Codebook::Fp4, 32, true);
+pub(super) const NF4: Format = packed(Codebook::Nf4, 64, false);
+pub(super) const NF4_DOUBLE: Format = packed(Codebook::Nf4, 64, true);
+pub(super) const FP4: Format = packed(Codebook::Fp4, 32, true);
 
-const fn packed(codebook: Codebook, block: usize, double: bool) -> Format {
+pub(super) const fn packed(codebook: Codebook, block: usize, double: bool) -> Format {
     Format::Packed {
         codebook,
         block,
@@ -42,20 +42,22 @@ const FORMATS: [Format; 6] = [
 ];
 
 #[derive(Clone, Copy, Debug)]
-struct Case {
-    m: usize,
-    n: usize,
-    k: usize,
-    format: Format,
-    bias: bool,
-    rank: usize,
-    dropout: f32,
+pub(super) struct Case {
+    pub(super) m: usize,
+    pub(super) n: usize,
+    pub(super) k: usize,
+    pub(super) format: Format,
+    pub(super) bias: bool,
+    pub(super) rank: usize,
+    pub(super) dropout: f32,
     /// Forward's y and backward's dy are f32, whatever the activation is.
-    wide: bool,
+    pub(super) wide: bool,
+    /// The kernel rounds W to f16, so that results are as exact as f16 at most.
+    pub(super) rounded: bool,
 }
 
 impl Case {
-    const fn new([m, n, k]: [usize; 3], format: Format) -> Self {
+    pub(super) const fn new([m, n, k]: [usize; 3], format: Format) -> Self {
         Self {
             m,
             n,
@@ -65,6 +67,7 @@ impl Case {
             rank: 0,
             dropout: 0.0,
             wide: false,
+            rounded: false,
         }
     }
 
@@ -72,8 +75,17 @@ impl Case {
         if self.wide { DType::F32 } else { act }
     }
 
+    /// The type whose rounding y has.
+    fn precision(&self, act: DType) -> DType {
+        if self.rounded && matches!(self.format, Format::Packed { .. }) {
+            DType::F16
+        } else {
+            self.wide(act)
+        }
+    }
+
     /// The weight on the device, and its values.
-    fn weight<B: Backend>(&self, device: &B) -> (Weight<B>, Operand<2>) {
+    pub(super) fn weight<B: Backend>(&self, device: &B) -> (Weight<B>, Operand<2>) {
         let shape = [self.n, self.k];
         let values = Operand::random(1, shape, DType::F32);
         match self.format {
@@ -105,7 +117,7 @@ impl Case {
     }
 }
 
-fn forward<B: Backend>(device: &B, act: DType, case: Case) {
+pub(super) fn forward<B: Backend>(device: &B, act: DType, case: Case) {
     let Case { m, n, k, rank, .. } = case;
     let (weight, dense) = case.weight(device);
     let x = Operand::random(2, [m, k], act);
@@ -129,13 +141,13 @@ fn forward<B: Backend>(device: &B, act: DType, case: Case) {
         y: &out.view,
     };
     device.linear(op).unwrap();
-    let tolerance = Tolerance::of(case.wide(act)).terms(k + rank);
+    let tolerance = Tolerance::of(case.precision(act)).terms(k + rank);
     close(&format!("y of {case:?}"), &out.view, &expected, tolerance);
     out.check_around();
 }
 
 /// The gradient in x, which is rounded `roundings` times.
-fn backward<B: Backend>(device: &B, act: DType, case: Case, roundings: usize) {
+pub(super) fn backward<B: Backend>(device: &B, act: DType, case: Case, roundings: usize) {
     let Case { m, n, k, rank, .. } = case;
     let (weight, dense) = case.weight(device);
     let dy = Operand::random(2, [m, n], case.wide(act));
@@ -204,6 +216,7 @@ fn any_case(m: std::ops::Range<usize>) -> impl Strategy<Value = Case> {
         rank,
         dropout,
         wide,
+        rounded: false,
     })
 }
 

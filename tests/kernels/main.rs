@@ -19,6 +19,7 @@ mod embedding;
 mod faults;
 mod head_loss;
 mod linear;
+mod linear_coop;
 mod lora;
 mod lora_linear;
 mod memory;

@@ -2,7 +2,7 @@
 
 use anylora_engine::{DeviceInfo, DeviceKind, DeviceSpec, Tier};
 
-use crate::OpenError;
+use crate::{OpenError, matrix};
 
 /// One adapter, as `anylora devices` shows it.
 #[derive(Clone, Debug)]
@@ -172,7 +172,7 @@ pub(crate) fn tier(adapter: &wgpu::Adapter) -> Tier {
     Tier {
         f16: features.contains(wgpu::Features::SHADER_F16),
         subgroups: features.contains(wgpu::Features::SUBGROUP),
-        cooperative_matrix: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+        cooperative_matrix: matrix::of(adapter).is_some(),
     }
 }
 

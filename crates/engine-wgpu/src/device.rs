@@ -6,6 +6,7 @@ use anylora_engine::{Caps, DeviceInfo, DeviceKind, DeviceSpec, Ledger, Result, T
 
 use crate::context::Constants;
 use crate::faults::Faults;
+use crate::matrix::{self, Matrix};
 use crate::pipelines::Pipelines;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::poller::Poller;
@@ -28,6 +29,9 @@ pub struct OpenOptions {
     pub poison: bool,
     /// Compile kernels with wgpu's bounds, loop and division checks, for tests. Kernels guard their own indices.
     pub checked: bool,
+    /// Run the kernels of cooperative matrices of this size (8 or 16), for tests of their indexing where no device has
+    /// them: the matrices' own operations are then plain arithmetic. With another size, or without f16, there are none.
+    pub emulated_matrix: Option<u32>,
 }
 
 /// A GPU, or a software one. A clone is the same device.
@@ -45,6 +49,8 @@ pub(crate) struct Inner {
     pub(crate) limits: wgpu::Limits,
     /// Invocations of a subgroup, where it is the same for all kernels.
     pub(crate) subgroup_size: Option<u32>,
+    /// What kernels of cooperative matrices run on, where they may.
+    pub(crate) matrix: Option<Matrix>,
     pub(crate) options: OpenOptions,
     pub(crate) ledger: Ledger,
     pub(crate) faults: Arc<Faults>,
@@ -70,6 +76,10 @@ impl Wgpu {
         let tier = adapters::tier(&adapter).intersection(options.tier.unwrap_or(wanted));
         let limits = limits(&adapter.limits(), tier, &options);
         let subgroup_size = adapters::subgroup_size(&adapter).filter(|_| tier.subgroups);
+        let matrix = match options.emulated_matrix {
+            Some(size) => Matrix::emulated(size).filter(|_| tier.f16),
+            None => matrix::of(&adapter).filter(|_| tier.cooperative_matrix && tier.f16),
+        };
         let refused = |reason: String| OpenError::Request {
             name: info.name.clone(),
             reason,
@@ -114,6 +124,7 @@ impl Wgpu {
             caps,
             limits,
             subgroup_size,
+            matrix,
             options,
             faults,
         };

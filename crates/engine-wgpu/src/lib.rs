@@ -5,6 +5,7 @@
 //! - [`adapters()`] lists what is here; [`Wgpu::open`] chooses by [`anylora_engine::DeviceSpec`] and decides the tier.
 //! - `backend.rs` hands each operation to its launcher in `kernels/`, one file an operation.
 //! - `context.rs` is what launchers use: bind tensors by name, pass parameters, dispatch; `launch.rs` checks it.
+//! - `matrix.rs` says which cooperative matrices kernels may use.
 //! - `recorder.rs` collects dispatches into batches and submits them; `pipelines.rs` compiles each kernel once.
 //! - `pool.rs` keeps freed memory for reuse and never holds more than the ledger's peak.
 //! - `transfer.rs` uploads, copies and clears; `readback.rs` brings values to the host without blocking the caller.
@@ -20,6 +21,7 @@ mod error;
 mod faults;
 mod kernels;
 mod launch;
+mod matrix;
 mod pipelines;
 #[cfg(not(target_arch = "wasm32"))]
 mod poller;

@@ -1,5 +1,6 @@
-//! Frozen linear layers: `shaders/linear.wgsl` for many rows, `shaders/linear_few.wgsl` for a few, and
-//! `shaders/linear_lanes.wgsl` for many rows on software adapters.
+//! Frozen linear layers: `shaders/linear.wgsl` for many rows, `shaders/linear_few.wgsl` for a few,
+//! `shaders/linear_coop.wgsl` for many rows on cooperative matrices, and `shaders/linear_lanes.wgsl` for many rows on
+//! software adapters.
 //!
 //! Tensors above the binding limit go in windows of rows of the activations and of rows of W. Forward's windows of W
 //! are columns of y; backward's are summed in order, the sum being rounded to dx's type after each.
@@ -9,13 +10,14 @@ mod windows;
 
 use std::ops::Range;
 
-use anylora_engine::{Dropout, Linear, LinearBackward, Result, Tensor, Weight};
+use anylora_engine::{DType, Dropout, Linear, LinearBackward, Result, Tensor, Weight};
 use anylora_shaders::params;
 use bytemuck::Zeroable;
 
 use self::windows::{RowBits, for_software, part, windows};
 use crate::Wgpu;
 use crate::context::Launch;
+use crate::matrix::Matrix;
 
 const OP: &str = "linear";
 
@@ -185,6 +187,10 @@ fn launch(gpu: &Wgpu, product: &Product<'_>, rows: &Range<u64>, window: &Range<u
             defines.extend([("ROWS", rows), ("REDUCE", gpu.reduce())]);
             ("linear_few", outer.div_ceil(columns))
         }
+        Variant::Matrices(matrix) => {
+            defines.extend([direction, ("SIZE", matrix.size), ("MMA", matrix.mma)]);
+            ("linear_coop", count.div_ceil(64) * outer.div_ceil(64))
+        }
         Variant::Lanes => {
             defines.extend([direction, ("SUBGROUP", "8")]);
             ("linear_lanes", count.div_ceil(16) * outer.div_ceil(64))
@@ -211,6 +217,8 @@ enum Variant {
     Tiles { aligned: bool },
     /// `shaders/linear_few.wgsl`: its rows, and its columns a workgroup.
     Few { rows: &'static str, columns: u64 },
+    /// `shaders/linear_coop.wgsl`.
+    Matrices(Matrix),
     /// `shaders/linear_lanes.wgsl`.
     Lanes,
 }
@@ -231,6 +239,10 @@ impl Variant {
             };
             return Self::Few { rows, columns };
         }
+        let aligned = quads(&[params.out_first, params.out_stride, params.outer]);
+        if let Some(matrix) = gpu.0.matrix.filter(|_| aligned && matrices(product, params)) {
+            return Self::Matrices(matrix);
+        }
         let blocks = match product.weight {
             Weight::Dense(_) => true,
             Weight::Nf4(nf4) => nf4.block_size >= 64 && params.weight_first.is_multiple_of(32),
@@ -239,8 +251,16 @@ impl Variant {
         {
             return Self::Lanes;
         }
-        Self::Tiles {
-            aligned: quads(&[params.out_first, params.out_stride, params.outer]),
-        }
+        Self::Tiles { aligned }
     }
+}
+
+/// Whether f16 matrices compute this: of many rows, f16 activations, and a weight whose values f16 can hold. Below 16
+/// rows most of a matrix would be empty.
+fn matrices(product: &Product<'_>, params: &params::Linear) -> bool {
+    let weight = match product.weight {
+        Weight::Dense(tensor) => tensor.dtype() == DType::F16,
+        Weight::Nf4(_) => true,
+    };
+    weight && product.input.dtype() == DType::F16 && u64::from(params.rows) >= FEW_ROWS
 }
