@@ -4,11 +4,12 @@ use super::Format;
 
 /// A place in a data file and what is wrong there.
 #[derive(Debug, thiserror::Error)]
-#[error("{file}:{line}: {problem}")]
+#[error("{file}{}: {problem}", if *line > 0 { format!(":{line}") } else { String::new() })]
 pub struct DataError {
     /// The file as the caller named it.
     pub file: String,
-    /// Line, from 1; of a record over several lines, the one that it starts on or that the fault is on.
+    /// Line, from 1, or 0 where it is the whole file; of a record over several lines, the one that it starts on or that
+    /// the fault is on.
     pub line: u64,
     /// What is wrong.
     pub problem: Problem,
