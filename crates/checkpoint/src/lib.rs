@@ -35,6 +35,8 @@ pub use error::{CheckpointError, Problem, Problems, Result};
 pub use folder::Files;
 pub use generation::GenerationConfig;
 pub use pack::{MAX_PART_BYTES, PackManifest, PackPart, PackQuantization};
+#[cfg(not(target_arch = "wasm32"))]
+pub use pack::{PackTensor, PackWriter};
 pub use safetensors::{SafetensorsWriter, TensorSpec};
 pub use tensor::{FloatType, StoredTensor, TensorFormat, TensorInfo, Values};
 pub use tokenizer::TokenizerConfig;

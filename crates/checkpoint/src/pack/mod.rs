@@ -20,5 +20,15 @@
 
 mod fields;
 mod manifest;
+#[cfg(not(target_arch = "wasm32"))]
+mod shards;
+mod split;
+#[cfg(not(target_arch = "wasm32"))]
+mod writer;
 
 pub use manifest::{MAX_PART_BYTES, PackManifest, PackPart, PackQuantization};
+#[cfg(not(target_arch = "wasm32"))]
+pub use shards::PackTensor;
+pub(crate) use split::join;
+#[cfg(not(target_arch = "wasm32"))]
+pub use writer::PackWriter;
