@@ -11,4 +11,6 @@ mod writer;
 pub(crate) use dtype::Dtype;
 pub(crate) use header::{Entry, Header};
 pub(crate) use writer::write_f32_file;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use writer::{HeaderEntry, header_of};
 pub use writer::{SafetensorsWriter, TensorSpec};
