@@ -2,6 +2,7 @@
 //!
 //! - [`registry`]: which families there are; [`Architecture`]: what tells them apart.
 //! - [`Loader`]: makes a [`Model`] out of tensors that arrive one at a time, quantizing linear layers on the way.
+//! - [`StreamLoader`]: the same out of safetensors files that arrive in pieces.
 //! - `Packed`: quantized layers kept in a file for the next start.
 //! - [`Model`]: embedding, blocks from a [`anylora_nn::BlockSource`], final norm and head.
 //! - [`adapters`]: a PEFT adapter's matrices on the device.
@@ -24,6 +25,7 @@ mod qwen2;
 mod qwen3;
 pub mod registry;
 mod store;
+mod stream;
 mod targets;
 
 pub use adapter::adapters;
@@ -34,4 +36,5 @@ pub use load::{LoadOptions, Loader, Quantization};
 pub use model::Model;
 #[cfg(not(target_arch = "wasm32"))]
 pub use packed::Packed;
+pub use stream::StreamLoader;
 pub use targets::{TargetModules, Targets};

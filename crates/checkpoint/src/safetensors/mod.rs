@@ -6,9 +6,11 @@
 
 mod dtype;
 mod header;
+mod stream;
 mod writer;
 
 pub(crate) use dtype::Dtype;
 pub(crate) use header::{Entry, Header};
+pub use stream::{ShardReader, TensorPiece};
 pub(crate) use writer::write_f32_file;
 pub use writer::{SafetensorsWriter, TensorSpec};
