@@ -11,6 +11,7 @@ mod devices;
 mod evaluate;
 mod generate;
 mod hub;
+mod pack;
 mod plan;
 mod train;
 
