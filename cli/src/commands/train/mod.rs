@@ -132,6 +132,8 @@ pub(super) fn train_error(error: TrainError) -> anyhow::Error {
     let wrong = matches!(
         error,
         TrainError::RunExists { .. }
+            | TrainError::ResultsExist { .. }
+            | TrainError::OtherResults { .. }
             | TrainError::NothingToResume { .. }
             | TrainError::Adapter(_)
             | TrainError::DataFile(_)

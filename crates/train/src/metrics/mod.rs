@@ -8,7 +8,7 @@ mod porter;
 mod rouge;
 mod squad;
 
-pub use bootstrap::{Interval, bootstrap};
+pub use bootstrap::{Interval, LEVEL, RESAMPLES, bootstrap, mean_interval};
 pub use classification::Confusion;
 pub use porter::porter_stem;
 pub use rouge::{Rouge, Score, Stemming, rouge, rouge_l, rouge_n, rouge_tokens};
