@@ -1,6 +1,5 @@
 //! A Hugging Face folder: its files and what they say.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::bitsandbytes::{self, Place4};
@@ -107,11 +106,11 @@ impl Folder {
         if let Some(weight) = self.weights4.get(name) {
             return Some(weight.info());
         }
-        let entry = &self.tensors.get(name)?.entry;
+        let place = self.tensors.get(name)?;
         Some(TensorInfo {
-            shape: entry.shape.clone(),
-            format: entry.dtype.format(),
-            bytes: entry.range.len(),
+            shape: place.shape.clone(),
+            format: place.dtype.format(),
+            bytes: place.len(),
         })
     }
 
@@ -125,10 +124,9 @@ impl Folder {
         let Some(place) = self.tensors.get(name) else {
             return Ok(None);
         };
-        let entry = &place.entry;
-        let Some(dtype) = entry.dtype.float() else {
+        let Some(dtype) = place.dtype.float() else {
             let tensor = format!("tensor `{name}`");
-            let problem = Problem::new(&place.file, tensor, "F32, F16 or BF16", entry.dtype.name);
+            let problem = Problem::new(&place.file, tensor, "F32, F16 or BF16", place.dtype.name);
             return Err(CheckpointError::Unsupported {
                 problems: Problems(vec![problem]),
                 hint: "save the model in bfloat16, with `model.to(torch.bfloat16).save_pretrained(FOLDER)`"
@@ -136,10 +134,10 @@ impl Folder {
             });
         };
         Ok(Some(StoredTensor {
-            shape: entry.shape.clone(),
+            shape: place.shape.clone(),
             values: Values::Dense {
                 dtype,
-                bytes: Cow::Borrowed(place.bytes(&self.files)),
+                bytes: place.bytes(&self.files),
             },
         }))
     }

@@ -18,6 +18,7 @@ mod gguf;
 mod nearest;
 #[cfg(not(target_arch = "wasm32"))]
 mod open;
+mod pack;
 mod safetensors;
 mod shards;
 mod side_files;
@@ -34,6 +35,9 @@ pub use config::{ModelConfig, RopeConfig, RopeScaling};
 pub use error::{CheckpointError, Problem, Problems, Result};
 pub use folder::{Files, SideFiles};
 pub use generation::GenerationConfig;
+pub use pack::{MAX_PART_BYTES, PackManifest, PackPart, PackQuantization};
+#[cfg(not(target_arch = "wasm32"))]
+pub use pack::{PackTensor, PackWriter};
 pub use safetensors::{SafetensorsWriter, ShardReader, TensorPiece, TensorSpec};
 pub use tensor::{FloatType, StoredTensor, TensorFormat, TensorInfo, Values};
 pub use tokenizer::TokenizerConfig;

@@ -112,7 +112,7 @@ impl Place4 {
         let (packed, absmax, map) = (take(""), take(".absmax"), take(".quant_map"));
         let (nested_absmax, nested_map) = (take(".nested_absmax"), take(".nested_quant_map"));
         let file = &state.file;
-        let state = QuantState::parse(&format!("{file}: {}", tensor(state_name)), state.bytes(files))?;
+        let state = QuantState::parse(&format!("{file}: {}", tensor(state_name)), &state.bytes(files))?;
         let blocks = state.block_size.blocks(state.len);
         let mut parts = Parts {
             weight,
@@ -161,10 +161,7 @@ impl Place4 {
     }
 
     pub(crate) fn info(&self) -> TensorInfo {
-        let nested = self
-            .nested
-            .as_ref()
-            .map_or(0, |nested| nested.absmax.entry.range.len());
+        let nested = self.nested.as_ref().map_or(0, |nested| nested.absmax.len());
         TensorInfo {
             shape: self.shape.clone(),
             format: TensorFormat::Quantized4 {
@@ -172,7 +169,7 @@ impl Place4 {
                 block_size: self.block_size,
                 double: self.nested.is_some(),
             },
-            bytes: self.packed.entry.range.len() + self.absmax.entry.range.len() + nested,
+            bytes: self.packed.len() + self.absmax.len() + nested,
         }
     }
 
@@ -200,7 +197,7 @@ impl Place4 {
                 }
             }
         };
-        let (packed, len) = (self.packed.bytes(files).to_vec(), self.shape.iter().product());
+        let (packed, len) = (self.packed.bytes(files).into_owned(), self.shape.iter().product());
         Quantized4::new_from_parts(self.codebook, self.block_size, len, packed, absmax).map_err(|error| {
             CheckpointError::malformed(
                 &self.packed.file,
@@ -213,16 +210,11 @@ impl Place4 {
 }
 
 impl Place {
-    /// The tensor's bytes; the header was checked against the length of its file.
-    pub(crate) fn bytes<'a>(&self, files: &'a Files) -> &'a [u8] {
-        &files[&self.file][self.entry.range.clone()]
-    }
-
     /// An F32 tensor's values.
     fn f32s(&self, files: &Files) -> Vec<f32> {
         let bytes = self.bytes(files);
         let mut values = vec![0.0; bytes.len() / 4];
-        FloatType::F32.decode(bytes, &mut values);
+        FloatType::F32.decode(&bytes, &mut values);
         values
     }
 }
