@@ -10,6 +10,7 @@ mod check_data;
 mod devices;
 mod evaluate;
 mod generate;
+mod pack;
 mod plan;
 mod train;
 

@@ -9,6 +9,7 @@ mod fetch;
 mod generate;
 mod inspect;
 mod merge;
+mod pack;
 mod plan;
 mod train;
 
@@ -34,6 +35,7 @@ pub enum Command {
     Plan(Box<plan::Plan>),
     Merge(merge::Merge),
     Export(export::Export),
+    Pack(pack::Pack),
 }
 
 impl Command {
@@ -51,6 +53,7 @@ impl Command {
             Self::Plan(command) => command.run(),
             Self::Merge(command) => command.run(),
             Self::Export(command) => command.run(),
+            Self::Pack(command) => command.run(),
         }
     }
 }
