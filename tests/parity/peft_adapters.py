@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save_file, save_model
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +55,16 @@ def build():
     return release / "anylora", release / "examples" / "logits"
 
 
+def dense(folder, gguf, out):
+    """A GGUF file as a folder of f32 weights: transformers neither quantizes nor saves what it reads from GGUF."""
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf, dtype=torch.float32)
+    out.mkdir()
+    del model.config.quantization_config
+    model.config.save_pretrained(out)
+    save_model(model, str(out / "model.safetensors"), metadata={"format": "pt"})
+    return out
+
+
 class Base:
     """A base model: for us a path and `--quant`, for them a loaded module."""
 
@@ -63,11 +73,7 @@ class Base:
         folder, gguf = (path.parent, path.name) if path.suffix == ".gguf" else (path, None)
         options = dict(dtype=torch.float32, attn_implementation="eager")
         if gguf is not None:
-            # transformers can't quantize while it reads GGUF.
-            saved = work / "from_gguf"
-            if not saved.exists():
-                AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf, **options).save_pretrained(saved)
-            folder = saved
+            folder = dense(folder, gguf, work / "dense")
         if quant == "nf4":
             options["quantization_config"] = BitsAndBytesConfig(
                 load_in_4bit=True,

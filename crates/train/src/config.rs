@@ -106,7 +106,7 @@ config! {
         recompute: bool = true;
         /// Steps between evaluations on --eval-data; 0 evaluates at the end only
         eval_every: usize = 0;
-        /// Stop after this many evaluations without a better loss; 0 is off
+        /// Stop after this many evaluations without a better loss, and keep the best adapter; 0 is off
         patience: usize = 0;
         /// Steps between checkpoints; 0 writes one at the end only
         save_every: usize = 100;
@@ -199,6 +199,11 @@ impl TrainConfig {
                 value.is_finite() && value >= 0.0,
                 format!("{name} should be 0 or above, found {value}"),
             );
+        }
+        if self.eval_data.is_none() {
+            for (name, value) in [("eval_every", self.eval_every), ("patience", self.patience)] {
+                expect(value == 0, format!("{name} needs eval_data"));
+            }
         }
         if let Err(what) = self.layer_range() {
             problems.push(what);

@@ -215,6 +215,12 @@ fn report(summary: &Summary, out: &std::path::Path) -> Result<()> {
         return Err(anyhow!("stopped after step {}, with a checkpoint", summary.steps))
             .hint(format!("anylora train --resume --out {at}"));
     }
+    if summary.adapter_step != summary.steps {
+        eprintln!(
+            "the adapter is that of step {}, the best on the held-out data",
+            summary.adapter_step
+        );
+    }
     eprintln!("loss curve: {}", out.join("loss.svg").display());
     output::print(&format!("{}\n", out.join("adapter").display()))
 }

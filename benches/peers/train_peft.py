@@ -2,7 +2,7 @@
 """QLoRA training steps of SmolLM2-135M on the CPU: AnyLoRA beside PEFT with bitsandbytes, in turns.
 
     pip install torch transformers peft bitsandbytes gguf
-    benches/peers/peft.py SmolLM2-135M-Instruct.Q4_1.gguf [--rounds 2] [--steps 6]
+    benches/peers/train_peft.py SmolLM2-135M-Instruct.Q4_1.gguf [--rounds 2] [--steps 6]
 
 Both train adapters of rank 16 on q_proj and v_proj from the same start, over NF4 with double quantization, in f32, on
 the same rows of 4 x 128 tokens, all trained, with AdamW and without recomputing. Each turn is a process of its own.
@@ -33,12 +33,16 @@ def rows(steps):
 
 
 def dense(gguf, out):
-    """The model as a folder of f32 weights: transformers can't quantize while it reads GGUF."""
+    """The model as a folder of f32 weights: transformers neither quantizes nor saves what it reads from GGUF."""
     import torch
+    from safetensors.torch import save_model
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-    model.save_pretrained(out)
+    out.mkdir()
+    del model.config.quantization_config
+    model.config.save_pretrained(out)
+    save_model(model, str(out / "model.safetensors"), metadata={"format": "pt"})
 
 
 def peft(model, start, steps):
