@@ -1,7 +1,5 @@
 //! Models as the browser loads them: written where the user says, or kept in the user's cache.
 
-#![allow(dead_code, reason = "find() comes into use with the web command")]
-
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};

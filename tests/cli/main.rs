@@ -13,6 +13,7 @@ mod generate;
 mod pack;
 mod plan;
 mod train;
+mod web;
 
 use assert_cmd::Command;
 

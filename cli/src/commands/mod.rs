@@ -12,6 +12,7 @@ mod merge;
 mod pack;
 mod plan;
 mod train;
+mod web;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -36,6 +37,7 @@ pub enum Command {
     Merge(merge::Merge),
     Export(export::Export),
     Pack(pack::Pack),
+    Web(web::Web),
 }
 
 impl Command {
@@ -54,6 +56,7 @@ impl Command {
             Self::Merge(command) => command.run(),
             Self::Export(command) => command.run(),
             Self::Pack(command) => command.run(),
+            Self::Web(command) => command.run(),
         }
     }
 }
