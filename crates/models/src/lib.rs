@@ -2,6 +2,7 @@
 //!
 //! - [`registry`]: which families there are; [`Architecture`]: what tells them apart.
 //! - [`Loader`]: makes a [`Model`] out of tensors that arrive one at a time, quantizing linear layers on the way.
+//! - [`StreamLoader`]: the same out of safetensors files that arrive in pieces.
 //! - `Packed`: quantized layers kept in a file for the next start.
 //! - `pack`: a model as a folder of parts for the browser.
 //! - [`Model`]: embedding, blocks from a [`anylora_nn::BlockSource`], final norm and head.
@@ -27,6 +28,7 @@ mod qwen2;
 mod qwen3;
 pub mod registry;
 mod store;
+mod stream;
 mod targets;
 
 pub use adapter::adapters;
@@ -39,4 +41,5 @@ pub use model::Model;
 pub use pack::pack;
 #[cfg(not(target_arch = "wasm32"))]
 pub use packed::Packed;
+pub use stream::StreamLoader;
 pub use targets::{TargetModules, Targets};
