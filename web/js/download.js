@@ -1,6 +1,6 @@
 // One file over HTTP into a sink, going on where the connection broke.
 
-import { AnyLoraError, aborted, throwIfAborted } from './errors.js';
+import { AnyLoraError, aborted, throwIfAborted } from "./errors.js";
 
 /**
  * How patient a download is. Times in milliseconds.
@@ -42,10 +42,12 @@ export async function download(url, bytes, sink, options = {}) {
     if (sink.size > furthest) [failures, furthest] = [0, sink.size];
     else failures += 1;
     if (failures > patience.delays.length || tries >= patience.tries) {
-      throw new AnyLoraError('network', `${url}: ${problem.message} (${sink.size} of ${bytes} bytes are here)`, {
-        hint: 'Check the connection and load again: it goes on where it stopped',
-        cause: problem.cause,
-      });
+      throw new AnyLoraError(
+        "network",
+        `${url}: ${problem.message} (${sink.size} of ${bytes} bytes are here)`,
+        "check the connection and load again: it goes on where it stopped",
+        { cause: problem.cause },
+      );
     }
     if (failures > 0) await pause(patience.delays[failures - 1], signal);
   }
@@ -59,7 +61,7 @@ async function connect(url, bytes, sink, { signal, fetch = globalThis.fetch, pat
   // Aborted by the caller or by silence.
   const control = new AbortController();
   const stop = () => control.abort();
-  signal?.addEventListener('abort', stop);
+  signal?.addEventListener("abort", stop);
   let timer;
   const awake = () => {
     clearTimeout(timer);
@@ -67,17 +69,17 @@ async function connect(url, bytes, sink, { signal, fetch = globalThis.fetch, pat
   };
   const lost = (cause) => {
     if (signal?.aborted) return aborted();
-    const what = control.signal.aborted ? `no byte for ${patience.stall / 1000} s` : 'the connection broke';
+    const what = control.signal.aborted ? `no byte for ${patience.stall / 1000} s` : "the connection broke";
     return new Retry(what, { cause });
   };
   awake();
   try {
     const headers = sink.size > 0 ? { Range: `bytes=${sink.size}-` } : {};
     // What is kept is kept in the store: not in the browser's cache as well.
-    const request = { headers, cache: 'no-store', signal: control.signal };
+    const request = { headers, cache: "no-store", signal: control.signal };
     const response = await fetch(url, request).catch((cause) => {
       if (signal?.aborted || control.signal.aborted) throw lost(cause);
-      throw new Retry('it could not be fetched; a server of another site has to allow it (CORS)', { cause });
+      throw new Retry("it could not be fetched; a server of another site has to allow it (CORS)", { cause });
     });
     if (!begins(url, bytes, response, sink)) {
       await response.body?.cancel();
@@ -88,21 +90,23 @@ async function connect(url, bytes, sink, { signal, fetch = globalThis.fetch, pat
       const { done, value } = await reader.read().catch((cause) => {
         throw lost(cause);
       });
-      if (done) return new Retry('the server ended the file early');
+      if (done) return new Retry("the server ended the file early");
       awake();
       if (sink.size + value.length > bytes) {
         await reader.cancel();
         sink.reset();
-        throw new AnyLoraError('integrity', `${url}: expected ${bytes} bytes, found more`, {
-          hint: 'The file is not that of the manifest: pack the model again, or ask who serves it',
-        });
+        throw new AnyLoraError(
+          "integrity",
+          `${url}: expected ${bytes} bytes, found more`,
+          "the file is not that of the manifest: pack the model again, or ask who serves it",
+        );
       }
       await sink.append(value);
       onBytes();
     }
   } finally {
     clearTimeout(timer);
-    signal?.removeEventListener('abort', stop);
+    signal?.removeEventListener("abort", stop);
     // Whatever ended this, nothing more is wanted of the connection.
     control.abort();
   }
@@ -116,10 +120,10 @@ async function connect(url, bytes, sink, { signal, fetch = globalThis.fetch, pat
 function begins(url, bytes, response, sink) {
   const { status } = response;
   if (status === 206 && sink.size > 0) {
-    const range = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(response.headers.get('Content-Range') ?? '');
+    const range = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(response.headers.get("Content-Range") ?? "");
     // A server of another origin may not show the header: then the hash decides.
-    if (!range && !response.headers.has('Content-Range')) return true;
-    if (range && Number(range[1]) === sink.size && (range[2] === '*' || Number(range[2]) === bytes)) return true;
+    if (!range && !response.headers.has("Content-Range")) return true;
+    if (range && Number(range[1]) === sink.size && (range[2] === "*" || Number(range[2]) === bytes)) return true;
     sink.reset();
     return false;
   }
@@ -133,9 +137,11 @@ function begins(url, bytes, response, sink) {
     return false;
   }
   if (status === 408 || status === 429 || status >= 500) return false;
-  throw new AnyLoraError('network', `${url}: the server answered ${status}`, {
-    hint: status === 404 ? 'Check the address' : 'Check the address and whether it may be read without signing in',
-  });
+  throw new AnyLoraError(
+    "network",
+    `${url}: the server answered ${status}`,
+    status === 404 ? "check the address" : "check the address and whether it may be read without signing in",
+  );
 }
 
 function pause(milliseconds, signal) {
@@ -145,9 +151,9 @@ function pause(milliseconds, signal) {
       reject(aborted());
     };
     const timer = setTimeout(() => {
-      signal?.removeEventListener('abort', stop);
+      signal?.removeEventListener("abort", stop);
       resolve();
     }, milliseconds);
-    signal?.addEventListener('abort', stop, { once: true });
+    signal?.addEventListener("abort", stop, { once: true });
   });
 }

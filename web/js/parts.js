@@ -4,10 +4,10 @@
 // goes on from there, even in the next visit; a whole file is read back, verified, and handed out. Without a store a part
 // is in memory until it is handed out.
 
-import { PATIENCE, download } from './download.js';
-import { AnyLoraError, aborted, throwIfAborted } from './errors.js';
-import { parseManifest } from './manifest.js';
-import { openStore } from './store.js';
+import { PATIENCE, download } from "./download.js";
+import { AnyLoraError, aborted, throwIfAborted } from "./errors.js";
+import { parseManifest } from "./manifest.js";
+import { openStore } from "./store.js";
 
 /** What is handed out at a time. */
 export const PIECE_BYTES = 8 * 1024 * 1024;
@@ -22,7 +22,7 @@ const AHEAD = { stored: 3, memory: 1 };
 const REPORT = 50;
 
 /** The browser has no use for it: shards say themselves what is in them. */
-const INDEX = 'model.safetensors.index.json';
+const INDEX = "model.safetensors.index.json";
 
 /**
  * @typedef {import('./manifest.js').Manifest} Manifest
@@ -34,7 +34,7 @@ const INDEX = 'model.safetensors.index.json';
  * @property {Manifest} manifest
  * @property {string} base The address of its folder.
  * @property {(path: string) => Promise<Uint8Array>} file A file beside the weights.
- * @property {(shard: number) => AsyncGenerator<Uint8Array>} stream A shard in pieces of at most {@link PIECE_BYTES};
+ * @property {(shard: string) => AsyncGenerator<Uint8Array>} stream A shard, by its path, in pieces of at most {@link PIECE_BYTES};
  * the first comes when all of them are verified. The following shards are fetched meanwhile.
  * @property {() => void} close Ends what is still being fetched.
  */
@@ -69,11 +69,11 @@ function folder(url) {
   try {
     address = new URL(url, globalThis.location?.href);
   } catch (cause) {
-    throw new AnyLoraError('request', `${url}: expected an address`, { hint: 'For example ./model/', cause });
+    throw new AnyLoraError("argument", `${url}: expected an address`, "for example ./model/", { cause });
   }
-  address.search = '';
-  address.hash = '';
-  address.pathname = address.pathname.replace(/manifest\.json$/, '').replace(/\/?$/, '/');
+  address.search = "";
+  address.hash = "";
+  address.pathname = address.pathname.replace(/manifest\.json$/, "").replace(/\/?$/, "/");
   return address.href;
 }
 
@@ -94,7 +94,7 @@ class Parts {
     this.#store = store;
     this.#options = options;
     const { signal } = options;
-    signal?.addEventListener('abort', () => this.close(), { once: true });
+    signal?.addEventListener("abort", () => this.close(), { once: true });
   }
 
   close() {
@@ -104,16 +104,20 @@ class Parts {
   async file(path) {
     const part = this.manifest.files.find((part) => part.path === path);
     if (!part) {
-      throw new AnyLoraError('format', `manifest.json: expected ${path} among its files, found no such part`);
+      throw new AnyLoraError("format", `manifest.json: expected ${path} among its files, found no such part`);
     }
     return this.#take(part);
   }
 
-  async *stream(shard) {
+  async *stream(path) {
     const { shards } = this.manifest;
+    const at = shards.findIndex((part) => part.path === path);
+    if (at < 0) {
+      throw new AnyLoraError("format", `manifest.json: expected ${path} among its shards, found no such part`);
+    }
     const ahead = this.#store ? AHEAD.stored : AHEAD.memory;
-    const taken = this.#take(shards[shard]);
-    for (const next of shards.slice(shard + 1, shard + 1 + ahead)) this.#begin(next);
+    const taken = this.#take(shards[at]);
+    for (const next of shards.slice(at + 1, at + 1 + ahead)) this.#begin(next);
     const bytes = await taken;
     for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
       yield bytes.subarray(at, at + PIECE_BYTES);
@@ -132,10 +136,12 @@ class Parts {
       this.#report(part, 0, 0);
       // What was kept may have been damaged since, or belong to another version of the file: it is fetched once more.
       if (fresh || again) {
-        const what = `${this.base}${part.path}: expected SHA-256 ${part.sha256}, found ${found ?? 'no file any more'}`;
-        throw new AnyLoraError('integrity', what, {
-          hint: 'The file was damaged on its way, or is not that of the manifest: load again, or pack the model again',
-        });
+        const what = `${this.base}${part.path}: expected SHA-256 ${part.sha256}, found ${found ?? "no file any more"}`;
+        throw new AnyLoraError(
+          "integrity",
+          what,
+          "the file was damaged on its way, or is not that of the manifest: load again, or pack the model again",
+        );
       }
     }
   }
@@ -197,7 +203,7 @@ class Parts {
     const sum = (name) => [...this.#loaded.values()].reduce((sum, bytes) => sum + bytes[name], 0);
     const index = this.manifest.files.find((part) => part.path === INDEX);
     const total = this.manifest.total_bytes - (index?.bytes ?? 0);
-    onProgress({ phase: 'download', loaded: sum('loaded'), total, cached: sum('cached') });
+    onProgress({ phase: "download", loaded: sum("loaded"), total, cached: sum("cached") });
   }
 }
 
@@ -223,7 +229,7 @@ class PartSink {
       try {
         this.#writer.append(bytes);
       } catch (error) {
-        if (error.name !== 'QuotaExceededError') throw error;
+        if (error.name !== "QuotaExceededError") throw error;
         // From here on in memory, with what the store has of this part.
         this.memory = allocate(this.#bytes);
         this.#writer.readInto(this.memory.subarray(0, this.size));
@@ -248,13 +254,13 @@ function allocate(bytes) {
   try {
     return new Uint8Array(bytes);
   } catch (cause) {
-    throw new AnyLoraError('memory', `${bytes} bytes of memory were refused`, { hint: 'Close other tabs', cause });
+    throw new AnyLoraError("out-of-memory", `${bytes} bytes of memory were refused`, "close other tabs", { cause });
   }
 }
 
 async function sha256(bytes) {
-  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** The manifest's text from the server, or from the last visit where the server can't be reached. */
@@ -263,7 +269,7 @@ async function fetchManifest(base, store, { signal, fetch, patience }) {
   try {
     return await fetchText(url, { signal, fetch, patience });
   } catch (error) {
-    const kept = error.code === 'network' && !error.status ? await store?.read(await manifestName(base)) : null;
+    const kept = error.code === "network" && !error.status ? await store?.read(await manifestName(base)) : null;
     if (kept?.size > 0) return kept.text();
     throw error;
   }
@@ -275,20 +281,22 @@ async function fetchText(url, { signal, fetch = globalThis.fetch, patience = PAT
   const unreachable = (cause) =>
     signal?.aborted
       ? aborted()
-      : new AnyLoraError('network', `${url} could not be fetched`, {
-          hint: 'Check the address and the connection; a server of another site has to allow it (CORS)',
-          cause,
-        });
+      : new AnyLoraError(
+          "network",
+          `${url} could not be fetched`,
+          "check the address and the connection; a server of another site has to allow it (CORS)",
+          { cause },
+        );
   let response;
   try {
-    response = await fetch(url, { cache: 'no-cache', signal: either });
+    response = await fetch(url, { cache: "no-cache", signal: either });
   } catch (cause) {
     throw unreachable(cause);
   }
   if (!response.ok) {
     await response.body?.cancel();
-    const hint = response.status === 404 ? 'Check the address: it should be the folder of a pack' : 'Check the address';
-    const error = new AnyLoraError('network', `${url}: the server answered ${response.status}`, { hint });
+    const hint = response.status === 404 ? "check the address: it should be the folder of a pack" : "check the address";
+    const error = new AnyLoraError("network", `${url}: the server answered ${response.status}`, hint);
     error.status = response.status;
     throw error;
   }
@@ -305,11 +313,13 @@ async function fetchText(url, { signal, fetch = globalThis.fetch, patience = PAT
     throw unreachable(cause);
   }
   if (bytes > MAX_MANIFEST_BYTES) {
-    throw new AnyLoraError('format', `${url}: expected a manifest, found more than ${MAX_MANIFEST_BYTES} bytes`, {
-      hint: 'Check the address: it should be the folder of a pack',
-    });
+    throw new AnyLoraError(
+      "format",
+      `${url}: expected a manifest, found more than ${MAX_MANIFEST_BYTES} bytes`,
+      "check the address: it should be the folder of a pack",
+    );
   }
-  return text.join('') + decoder.decode();
+  return text.join("") + decoder.decode();
 }
 
 /** A body piece by piece. Not every browser iterates streams. */

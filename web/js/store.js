@@ -1,7 +1,7 @@
 // Files that stay from visit to visit: the browser's private file system (OPFS). A part of a pack is named by its
 // SHA-256, so that two packs share what is equal in them, and a part that changed is another file.
 
-const FOLDER = 'anylora';
+const FOLDER = "anylora";
 
 /**
  * @typedef {Object} Writer
@@ -26,7 +26,7 @@ const FOLDER = 'anylora';
 export async function openStore() {
   let folder;
   try {
-    if (typeof FileSystemSyncAccessHandle === 'undefined') return null;
+    if (typeof FileSystemSyncAccessHandle === "undefined") return null;
     const root = await navigator.storage.getDirectory();
     folder = await root.getDirectoryHandle(FOLDER, { create: true });
   } catch {
@@ -62,7 +62,7 @@ function writer(handle) {
       const written = handle.write(bytes, { at: this.size });
       if (written < bytes.length) {
         handle.truncate(this.size);
-        throw new DOMException('the disk is full', 'QuotaExceededError');
+        throw new DOMException("the disk is full", "QuotaExceededError");
       }
       this.size += written;
     },
@@ -87,7 +87,7 @@ export async function cachedBytes() {
     const root = await navigator.storage.getDirectory();
     const folder = await root.getDirectoryHandle(FOLDER);
     for await (const file of folder.values()) {
-      if (file.kind === 'file') bytes += (await file.getFile()).size;
+      if (file.kind === "file") bytes += (await file.getFile()).size;
     }
   } catch {
     // Without a folder nothing is kept.
@@ -99,6 +99,6 @@ export async function cachedBytes() {
 export async function clearCache() {
   const root = await navigator.storage.getDirectory();
   await root.removeEntry(FOLDER, { recursive: true }).catch((error) => {
-    if (error.name !== 'NotFoundError') throw error;
+    if (error.name !== "NotFoundError") throw error;
   });
 }
