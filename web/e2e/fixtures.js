@@ -16,10 +16,13 @@ if (!built) {
   throw new Error("run the tests by scripts/e2e, which builds the programs that they need");
 }
 
+const folders = [];
+process.on("exit", () => folders.forEach((folder) => rmSync(folder, { recursive: true, force: true })));
+
 /** A folder that goes when the tests end. */
 export function temporary() {
   const folder = mkdtempSync(join(tmpdir(), "anylora-e2e-"));
-  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  folders.push(folder);
   return folder;
 }
 

@@ -23,12 +23,12 @@ const methods = {
         "use a current Chrome, Edge, Safari or Firefox, and turn hardware acceleration on in its settings",
       );
     }
-    const progress = (phase, loaded, total) => emit({ phase, loaded, total });
-    progress("download", 0, 0);
-    let last = { loaded: 0, total: 0 };
-    const onProgress = ({ loaded, total }) => {
-      last = { loaded, total };
-      progress("download", loaded, total);
+    let last = { loaded: 0, total: 0, cached: 0 };
+    const progress = (phase) => emit({ phase, ...last });
+    progress("download");
+    const onProgress = ({ loaded, total, cached }) => {
+      last = { loaded, total, cached };
+      progress("download");
     };
     const [pack] = await Promise.all([openPack(url, { cache, onProgress, signal }), init()]);
     const loader = new Loader(JSON.stringify({ format: "anylora-pack", version: 1, ...pack.manifest }));
@@ -51,11 +51,11 @@ const methods = {
     } finally {
       pack.close();
     }
-    progress("gpu", last.loaded, last.total);
+    progress("gpu");
     engine = await loader.finish();
     loader.free();
     engine.lost().then((reason) => postMessage({ lost: reason }));
-    progress("ready", last.loaded, last.total);
+    progress("ready");
     return JSON.parse(engine.info());
   },
 
