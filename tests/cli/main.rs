@@ -15,6 +15,7 @@ mod hub;
 mod pack;
 mod plan;
 mod train;
+mod web;
 
 use assert_cmd::Command;
 

@@ -41,6 +41,8 @@ export interface Progress {
   loaded: number;
   /** Bytes in all; 0 until the manifest is there. */
   total: number;
+  /** Of the bytes so far, those that an earlier visit left in the cache. */
+  cached: number;
 }
 
 export interface LoadOptions {
@@ -182,3 +184,9 @@ export interface Model {
 
 /** Loads a pack, which `anylora pack` makes, from its folder's address. */
 export function load(url: string | URL, options?: LoadOptions): Promise<Model>;
+
+/** Bytes of packs that are kept in the origin's private file system. */
+export function cachedBytes(): Promise<number>;
+
+/** Forgets all packs that are kept. */
+export function clearCache(): Promise<void>;

@@ -1,7 +1,8 @@
 // AnyLoRA in a browser: a quantized model and LoRA adapters on the visitor's GPU. Everything heavy runs in a worker.
 import { AnyLoraError } from "./errors.js";
+import { cachedBytes, clearCache } from "./store.js";
 
-export { AnyLoraError };
+export { AnyLoraError, cachedBytes, clearCache };
 
 /** Loads a pack from its folder's address. See index.d.ts. */
 export async function load(url, { onProgress, signal, cache = true } = {}) {

@@ -1,7 +1,7 @@
 // The worker that owns the GPU and the model. index.js talks to it: {id, method, args} in, {id, value} or {id, error}
 // out, {id, event} in between, {id, abort} to break a call off.
 import init, { Loader } from "./anylora_web.js";
-import { AnyLoraError } from "./errors.js";
+import { AnyLoraError, throwIfAborted } from "./errors.js";
 import { openPack } from "./parts.js";
 
 let engine = null;
@@ -23,32 +23,39 @@ const methods = {
         "use a current Chrome, Edge, Safari or Firefox, and turn hardware acceleration on in its settings",
       );
     }
-    const progress = (phase, loaded, total) => emit({ phase, loaded, total });
-    progress("download", 0, 0);
-    let last = { loaded: 0, total: 0 };
-    const onProgress = ({ loaded, total }) => {
-      last = { loaded, total };
-      progress("download", loaded, total);
+    let last = { loaded: 0, total: 0, cached: 0 };
+    const progress = (phase) => emit({ phase, ...last });
+    progress("download");
+    const onProgress = ({ loaded, total, cached }) => {
+      last = { loaded, total, cached };
+      progress("download");
     };
     const [pack] = await Promise.all([openPack(url, { cache, onProgress, signal }), init()]);
-    const loader = new Loader(JSON.stringify(pack.manifest));
-    for (const { path } of pack.manifest.files) {
-      loader.file(path, await pack.file(path));
-    }
-    await loader.open();
-    for (const [index, shard] of pack.manifest.shards.entries()) {
-      loader.begin(index);
-      for await (const piece of pack.stream(shard.path)) {
-        throwIfAborted(signal);
-        loader.push(piece);
+    const loader = new Loader(JSON.stringify({ format: "anylora-pack", version: 1, ...pack.manifest }));
+    try {
+      for (const { path } of pack.manifest.files) {
+        if (path !== INDEX) {
+          loader.file(path, await pack.file(path));
+        }
       }
-      // The GPU's process catches up: what is uploaded is not in memory twice.
-      await loader.end();
+      await loader.open();
+      for (const [index, shard] of pack.manifest.shards.entries()) {
+        loader.begin(index);
+        for await (const piece of pack.stream(shard.path)) {
+          throwIfAborted(signal);
+          loader.push(piece);
+        }
+        // The GPU's process catches up: what is uploaded is not in memory twice.
+        await loader.end();
+      }
+    } finally {
+      pack.close();
     }
-    progress("gpu", last.loaded, last.total);
+    progress("gpu");
     engine = await loader.finish();
+    loader.free();
     engine.lost().then((reason) => postMessage({ lost: reason }));
-    progress("ready", last.loaded, last.total);
+    progress("ready");
     return JSON.parse(engine.info());
   },
 
@@ -118,6 +125,8 @@ const methods = {
   },
 };
 
+/** Shards say themselves what is in them. */
+const INDEX = "model.safetensors.index.json";
 /** Bytes that an adapter's files may have. */
 const MAX_CONFIG = 1 << 20;
 const MAX_WEIGHTS = 1 << 30;
@@ -127,12 +136,6 @@ function alive() {
     throw dead;
   }
   return engine;
-}
-
-function throwIfAborted(signal) {
-  if (signal.aborted) {
-    throw new AnyLoraError("aborted", "it was broken off");
-  }
 }
 
 async function download(folder, name, most, signal) {

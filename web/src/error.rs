@@ -15,6 +15,9 @@ pub(crate) struct WebError {
     hint: Option<String>,
 }
 
+/// The hint of bad files.
+const PACK_AGAIN: &str = "pack the model again: anylora pack --model MODEL --out DIR";
+
 /// The result of this crate's functions.
 pub(crate) type Result<T> = std::result::Result<T, WebError>;
 
@@ -57,7 +60,7 @@ impl From<CheckpointError> for WebError {
     fn from(error: CheckpointError) -> Self {
         let hint = match &error {
             CheckpointError::Unsupported { hint, .. } => hint.as_str(),
-            _ => "pack the model again: anylora pack --model MODEL --out DIR",
+            _ => PACK_AGAIN,
         };
         Self::new("format", error.to_string(), Some(hint))
     }
@@ -88,7 +91,7 @@ impl From<ModelError> for WebError {
             ModelError::Token { .. } => ("argument", error.hint()),
             _ => (
                 "format",
-                Some("pack the model again: anylora pack --model MODEL --out DIR".to_owned()),
+                Some(PACK_AGAIN.to_owned()),
             ),
         };
         Self::new(code, error.to_string(), hint.as_deref())
@@ -105,12 +108,14 @@ impl From<GenerateError> for WebError {
                 "internal",
                 Some("the weights may be damaged, or the GPU's driver faulty".to_owned()),
             ),
-            GenerateError::NoTokenizer => ("format", error.hint()),
+            GenerateError::NoTokenizer => ("format", Some(PACK_AGAIN.to_owned())),
             GenerateError::Tokenizer(TokenizerError::Encode(_) | TokenizerError::Decode(_))
             | GenerateError::Template(TemplateError::Refused(_) | TemplateError::ReservedCharacter)
             | GenerateError::TooLong { .. }
             | GenerateError::Sampling { .. } => ("argument", error.hint()),
-            GenerateError::Tokenizer(_) | GenerateError::Template(_) => ("format", error.hint()),
+            GenerateError::Tokenizer(_) | GenerateError::Template(_) => {
+                ("format", Some(PACK_AGAIN.to_owned()))
+            }
         };
         Self::new(code, error.to_string(), hint.as_deref())
     }
