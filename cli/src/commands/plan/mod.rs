@@ -38,7 +38,7 @@ const ANY_GPU: Caps = Caps {
 /// The training loop itself runs on a device that allocates nothing and counts: the bytes are exact for our own
 /// buffers. All options of `anylora train` that change the figures are understood. Without --device the plan is for a
 /// GPU without limits on buffers. With it (`--device auto`) the device is opened, what the driver adds is measured, and
-/// the time of a step is estimated from the rates of a product, a copy and an empty kernel, which are measured once a
+/// the time of a step is estimated from the rates of a product, a sum and an empty kernel, which are measured once a
 /// device, for two seconds.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \

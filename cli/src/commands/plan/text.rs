@@ -65,7 +65,7 @@ pub fn machine(host: &PeakBytes, device: Option<&Surveyed>, seconds: Option<f64>
     if let (Some(seconds), Some(ceilings)) = (seconds, device.ceilings) {
         let _ = writeln!(
             text,
-            "a step on {}: about {} (estimated from {} of products and {}/s copied, measured)",
+            "a step on {}: about {} (estimated from {} of products and {}/s of sums, measured)",
             device.name,
             duration(seconds),
             rate(ceilings.flops_per_second),

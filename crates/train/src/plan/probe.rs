@@ -10,28 +10,28 @@ use super::Plan;
 use crate::TrainError;
 
 /// Rows of the measured products.
-const ROWS: usize = 512;
+const ROWS: usize = 256;
 /// Sizes of the measured matrices: the next is taken where a product is done sooner than this.
-const SIZES: [usize; 3] = [1024, 2048, 4096];
+const SIZES: [usize; 4] = [512, 1024, 2048, 4096];
 const TOO_SOON: Duration = Duration::from_millis(2);
 /// How long each of the three is measured, about.
 const MEASURED: Duration = Duration::from_millis(400);
-/// Elements of the copy.
-const COPIED: usize = 8 << 20;
+/// Elements of the sum.
+const ADDED: usize = 8 << 20;
 
 /// A device's ceilings.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ceilings {
     /// Floating-point operations a second of a frozen linear layer's forward pass, weights in the run's format.
     pub flops_per_second: f64,
-    /// Bytes read and written a second by a copy.
+    /// Bytes read and written a second by the sum of two tensors, as all kernels without products do little else.
     pub bytes_per_second: f64,
     /// Seconds that a kernel takes which has next to nothing to do.
     pub seconds_per_launch: f64,
 }
 
 impl Ceilings {
-    /// Seconds a step, estimated: products at the rate of the measured one, the other kernels at that of a copy, and
+    /// Seconds a step, estimated: products at the rate of the measured one, the other kernels at that of a sum, and
     /// the launches. Backward products and attention may be slower than the measured product.
     pub fn step_seconds(&self, plan: &Plan) -> f64 {
         plan.flops_per_step / self.flops_per_second
@@ -57,7 +57,10 @@ pub async fn probe<B: Backend>(
         let x = filled(backend, &[ROWS, size], activation)?;
         let call = || ops::linear(&x, &weight, None).map(drop);
         let first = time(backend, 1, &call).await?;
-        let again = time(backend, 1, &call).await?.min(first);
+        let again = match first > MEASURED.as_secs_f64() {
+            true => first,
+            false => time(backend, 1, &call).await?.min(first),
+        };
         if again < TOO_SOON.as_secs_f64() && size < SIZES[SIZES.len() - 1] {
             continue;
         }
@@ -65,12 +68,13 @@ pub async fn probe<B: Backend>(
         flops_per_second = 2.0 * (ROWS * size * size) as f64 / seconds;
         break;
     }
-    let x = filled(backend, &[COPIED], DType::F32)?;
-    let copy = || ops::copy(&x).map(drop);
-    time(backend, 1, &copy).await?;
-    let once = time(backend, 1, &copy).await?;
-    let seconds = seconds_a_call(backend, once, &copy).await?;
-    let bytes_per_second = 2.0 * x.size_bytes() as f64 / seconds;
+    let x = filled(backend, &[ADDED], DType::F32)?;
+    let y = filled(backend, &[ADDED], DType::F32)?;
+    let add = || ops::add(&x, &y).map(drop);
+    time(backend, 1, &add).await?;
+    let once = time(backend, 1, &add).await?;
+    let seconds = seconds_a_call(backend, once, &add).await?;
+    let bytes_per_second = 3.0 * x.size_bytes() as f64 / seconds;
     let small = filled(backend, &[16], DType::F32)?;
     let nothing = || ops::scale(&small, 1.0);
     time(backend, 1, &nothing).await?;
@@ -83,12 +87,15 @@ pub async fn probe<B: Backend>(
     })
 }
 
-/// Calls as many as take the measured time, going by one call's.
+/// Seconds a call of as many as take the measured time, going by one that took `once`.
 async fn seconds_a_call<B: Backend>(
     backend: &B,
     once: f64,
     call: &impl Fn() -> anylora_engine::Result<()>,
 ) -> Result<f64, TrainError> {
+    if once > MEASURED.as_secs_f64() {
+        return Ok(once);
+    }
     let calls = (MEASURED.as_secs_f64() / once.max(1e-6)).clamp(1.0, 1e5) as usize;
     Ok(time(backend, calls, call).await? / calls as f64)
 }
