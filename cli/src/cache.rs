@@ -55,7 +55,7 @@ pub fn packed(path: &Path, checkpoint: &Checkpoint, quantization: Quantization) 
     let path = path
         .canonicalize()
         .with_context(|| format!("{} could not be resolved", path.display()))?;
-    let name = hex(&Sha256::digest(path.as_os_str().as_encoded_bytes()));
+    let name = hash(path.as_os_str().as_encoded_bytes());
     let file = folder("packed")?.join(format!("{}.safetensors", &name[..32]));
     let fingerprint = fingerprint(&path)?;
     if let Some(packed) = Packed::open(&file, &fingerprint, quantization) {
@@ -71,7 +71,7 @@ pub fn packed(path: &Path, checkpoint: &Checkpoint, quantization: Quantization) 
 const HASHED: u64 = 1 << 16;
 
 /// Size, time of change and a hash of the beginning of every file that the weights come from.
-fn fingerprint(path: &Path) -> Result<String> {
+pub fn fingerprint(path: &Path) -> Result<String> {
     let unreadable = |path: &Path| format!("{} could not be read", path.display());
     let mut files = vec![path.to_owned()];
     if path.is_dir() {
@@ -98,12 +98,17 @@ fn fingerprint(path: &Path) -> Result<String> {
             .and_then(|file| file.take(HASHED).read_to_end(&mut start))
             .with_context(|| unreadable(&path))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let hash = hex(&Sha256::digest(&start));
+        let hash = hash(&start);
         let nanoseconds = changed.unwrap_or_default().as_nanos();
         // Writing to a String doesn't fail.
         let _ = write!(text, "{name} {} {nanoseconds} {hash};", about.len());
     }
     Ok(text)
+}
+
+/// The SHA-256 of some bytes in lower-case hexadecimal digits.
+pub fn hash(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 /// Lower-case hexadecimal digits.

@@ -11,6 +11,8 @@ mod check_data;
 mod devices;
 mod evaluate;
 mod generate;
+mod hub;
+mod pack;
 mod plan;
 mod train;
 

@@ -9,8 +9,10 @@ mod fetch;
 mod generate;
 mod inspect;
 mod merge;
+mod pack;
 mod plan;
 mod train;
+mod web;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -34,6 +36,8 @@ pub enum Command {
     Plan(Box<plan::Plan>),
     Merge(merge::Merge),
     Export(export::Export),
+    Pack(pack::Pack),
+    Web(web::Web),
 }
 
 impl Command {
@@ -51,6 +55,8 @@ impl Command {
             Self::Plan(command) => command.run(),
             Self::Merge(command) => command.run(),
             Self::Export(command) => command.run(),
+            Self::Pack(command) => command.run(),
+            Self::Web(command) => command.run(),
         }
     }
 }

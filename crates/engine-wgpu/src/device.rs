@@ -151,6 +151,12 @@ impl Wgpu {
         self.0.pool.held_bytes()
     }
 
+    /// Waits until the device is lost, and says why: for callers who want to know of it between calls.
+    pub fn lost(&self) -> impl Future<Output = String> + 'static {
+        let lost = self.0.faults.lost();
+        async move { lost.await.unwrap_or_else(|_| "it was closed".to_owned()) }
+    }
+
     /// Whether a CPU plays the GPU: what is fast there differs, so variants are chosen by it too.
     pub fn is_software(&self) -> bool {
         self.0.info.kind == DeviceKind::Software

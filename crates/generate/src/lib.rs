@@ -19,5 +19,5 @@ pub use error::{GenerateError, Result};
 pub use generate::{Event, FinishReason, Generated, GenerationOptions, generate};
 pub use prompt::Prompter;
 pub use sampler::{Sampler, Sampling};
-pub use session::Session;
+pub use session::{Memory, Session};
 pub use stop::StopStrings;

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use jiff::civil::DateTime;
 use serde::{Deserialize, Serialize};
 
 use crate::choices::{Dtype, Quant, Schedule, TargetModules, TrainOn};
@@ -109,6 +110,9 @@ config! {
         patience: usize = 0;
         /// Steps between checkpoints; 0 writes one at the end only
         save_every: usize = 100;
+        /// Write an event file for TensorBoard into the run folder: `tensorboard --logdir RUN`
+        [num_args = 0..=1, default_missing_value = "true"]
+        tensorboard: bool = false;
         /// Seed of the adapter's start, the order of the data and dropout
         seed: u64 = 42;
         /// `auto`, `cpu`, `vulkan[:N]`, `metal[:N]`, `dx12[:N]`, or `software` for tests
@@ -125,6 +129,8 @@ config! {
         out: PathBuf;
         /// The data's format, where its content doesn't tell
         format: String;
+        /// The time that a chat template with a date in it sees, such as 2026-11-25T12:00 [default: the run's beginning, UTC]
+        template_time: DateTime;
         /// Start from this adapter (PEFT's format) instead of a new one
         adapter_init: PathBuf;
         /// Optimizer steps; takes precedence over epochs

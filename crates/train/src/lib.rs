@@ -19,6 +19,7 @@ mod run;
 mod run_folder;
 mod schedule;
 pub mod snapshot;
+mod tensorboard;
 mod trainer;
 
 pub use choices::{Dtype, Quant, Schedule, TargetModules, TrainOn};

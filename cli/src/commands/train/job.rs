@@ -72,6 +72,7 @@ impl Job {
         };
         let prompter = Prompter::new(&checkpoint).map_err(generate_error)?;
         let (tokenizer, template) = (prompter.tokenizer().clone(), prompter.template().cloned());
+        prepare::fix_template_time(config, template.as_ref());
         let text = Text::new(tokenizer, template, config).map_err(train_error)?;
         let held_out = match &config.eval_data {
             Some(path) => {
@@ -148,7 +149,7 @@ impl crate::engine::Job for Opened {
         let mut source = batches(position)?;
         // The folder comes last: what is wrong with a request leaves none behind.
         let mut folder = if *resume {
-            RunFolder::resume(out, trainer.progress().step)
+            RunFolder::resume(out, config, trainer.progress().step)
         } else {
             RunFolder::create(out, config)
         }
