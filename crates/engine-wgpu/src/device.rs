@@ -58,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) recorder: Mutex<Recorder>,
     pub(crate) pipelines: Pipelines,
     pub(crate) constants: Constants,
+    /// Of the device's own memory, taken by opening it. Vulkan tells, on hardware.
+    pub(crate) driver_bytes: Option<u64>,
 }
 
 impl Wgpu {
@@ -84,6 +86,7 @@ impl Wgpu {
             name: info.name.clone(),
             reason,
         };
+        let used_before = adapters::used_bytes(&adapter);
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("anylora"),
@@ -117,6 +120,9 @@ impl Wgpu {
             constants: Constants::new(&device),
             pipelines: Pipelines::default(),
             pool: Arc::default(),
+            driver_bytes: adapters::used_bytes(&adapter)
+                .zip(used_before)
+                .map(|(after, before)| after.saturating_sub(before)),
             ledger: Ledger::with_limit(options.memory_limit),
             device,
             queue,

@@ -271,3 +271,45 @@ fn a_step_of_qlora_takes_the_planned_memory() {
 fn a_step_of_qlora_with_recompute_takes_the_planned_memory() {
     steps_of_4_by_128(Quant::Nf4, true);
 }
+
+/// The planned peak is the ledger's on wgpu too, byte for byte: LoRA and QLoRA, recompute on and off, two lengths.
+#[test]
+#[ignore = "needs the model that scripts/fetch-smollm2 smollm2-q4_1 gets, and takes a step of it on software Vulkan"]
+fn a_step_on_wgpu_takes_the_planned_memory() {
+    let backend = block_on(Wgpu::open(DeviceSpec::Software, OpenOptions::default()))
+        .expect("a software adapter: `scripts/setup` installs lavapipe");
+    let checkpoint = checkpoint();
+    for quant in [Quant::None, Quant::Nf4] {
+        for (recompute, max_length) in [(true, 16), (true, 40), (false, 16), (false, 40)] {
+            let config = TrainConfig {
+                batch_size: 1,
+                max_length,
+                packing: false,
+                recompute,
+                target_modules: TargetModules::all_linear(),
+                rank: 8,
+                ..config(quant)
+            };
+            assert_eq!(backend.ledger().report().live, 0);
+            backend.ledger().reset_peak();
+            let options = plan::load_options(&config, &backend);
+            let model = Loader::load(&backend, &checkpoint, options, |_, _| {}).unwrap();
+            let mut trainer = Trainer::new(model, config.clone(), 1, None).unwrap();
+            let ids = &batches()[0].input_ids[..max_length];
+            let start = std::time::Instant::now();
+            let metric = block_on(trainer.step(&[batch(ids, 1)])).unwrap();
+            let seconds = start.elapsed().as_secs_f64();
+            assert!(metric.loss.is_some_and(|loss| loss < 7.0), "{metric:?}");
+            let planned = plan::plan_checkpoint(&checkpoint, &config, *backend.caps()).unwrap();
+            let found = PeakBytes::from(&backend.ledger().report());
+            println!(
+                "{quant}, recompute {recompute}, {max_length} tokens: {} bytes, {seconds:.1} s",
+                found.total
+            );
+            assert_eq!(
+                planned.peak_device_bytes, found,
+                "{quant}, recompute {recompute}, {max_length} tokens"
+            );
+        }
+    }
+}
