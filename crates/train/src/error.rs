@@ -82,6 +82,9 @@ pub enum TrainError {
     /// Data that is no classification task.
     #[error(transparent)]
     Task(#[from] crate::evaluation::TaskError),
+    /// Runs that can't be compared.
+    #[error("{0}")]
+    Compare(String),
     /// The data.
     #[error(transparent)]
     Data(#[from] anylora_data::BatchError),

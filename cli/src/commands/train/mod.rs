@@ -1,9 +1,10 @@
 //! `anylora train`: from a model and data to an adapter.
 
-mod fit;
+pub(super) mod files;
+pub(super) mod fit;
 mod help;
 mod job;
-mod progress;
+pub(super) mod progress;
 
 use std::path::{Path, PathBuf};
 
