@@ -78,7 +78,14 @@ fn weights(cpu: &Cpu, seed: u32, [n, k]: [usize; 2]) -> Vec<(&'static str, Weigh
 #[test]
 fn linear_in_every_format() {
     let cpu = Cpu::new(None);
-    for [m, n, k] in [[1, 5, 33], [3, 1, 64], [6, 70, 96], [8, 130, 1024], [17, 31, 50], [20, 9, 64]] {
+    for [m, n, k] in [
+        [1, 5, 33],
+        [3, 1, 64],
+        [6, 70, 96],
+        [8, 130, 1024],
+        [17, 31, 50],
+        [20, 9, 64],
+    ] {
         for (format, weight, dense) in weights(&cpu, 20, [n, k]) {
             let (x, x_ref) = pair(&cpu, 21, [m, k]);
             let (bias, bias_ref) = pair(&cpu, 22, [n]);

@@ -237,9 +237,7 @@ impl<B: Backend> Loader<B> {
         let backend = &self.backend;
         let loaded = match spec.role {
             Role::Vector => Loaded::Tensor(store::vector(backend, &stored)?),
-            Role::Embedding | Role::Head => {
-                Loaded::Weight(store::matrix(backend, name, &stored, dense)?)
-            }
+            Role::Embedding | Role::Head => Loaded::Weight(store::matrix(backend, name, &stored, dense)?),
             Role::Linear => Loaded::Weight(store::linear(backend, name, stored, quantization, dense)?),
         };
         self.loaded.insert(name.to_owned(), loaded);

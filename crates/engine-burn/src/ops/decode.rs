@@ -65,9 +65,11 @@ impl Kernel for Head<'_> {
     unsafe fn run<S: Simd>(self) {
         let dim = self.q.len();
         let row = |key: usize| key * self.stride..key * self.stride + dim;
-        let keys = self.seen.clone().map(|key| &self.keys[row(key)]);
-        // SAFETY: the processor is the caller's promise.
-        let mut scores: Vec<f32> = keys.map(|key| self.scale * unsafe { dot::<S>(self.q, key) }).collect();
+        let mut scores = Vec::with_capacity(self.seen.len());
+        for key in self.seen.clone() {
+            // SAFETY: the processor is the caller's promise.
+            scores.push(self.scale * unsafe { dot::<S>(self.q, &self.keys[row(key)]) });
+        }
         let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         scores.iter_mut().for_each(|score| *score = (*score - max).exp());
         let sum = parallel::sum(&scores);

@@ -91,7 +91,12 @@ impl<F: Fn(usize, usize, f32) -> f32 + Sync> WithRows for Product<'_, F> {
     type Output = ();
 
     fn with<R: Rows>(self, rows: &R) {
-        let Self { x, columns, finish, y } = self;
+        let Self {
+            x,
+            columns,
+            finish,
+            y,
+        } = self;
         let m = x.len() / columns;
         let n = y.len() / m;
         let x = arranged(x, columns, rows.is_paired());
@@ -165,7 +170,13 @@ fn part<R: Rows>(rows: &R) -> usize {
 fn arranged(x: &[f32], columns: usize, is_paired: bool) -> Cow<'_, [f32]> {
     if is_paired {
         let pair = |x: &[f32]| -> [f32; 2 * LANES] {
-            std::array::from_fn(|i| if i < LANES { x[2 * i] } else { x[2 * (i - LANES) + 1] })
+            std::array::from_fn(|i| {
+                if i < LANES {
+                    x[2 * i]
+                } else {
+                    x[2 * (i - LANES) + 1]
+                }
+            })
         };
         return x.chunks_exact(2 * LANES).flat_map(pair).collect();
     }

@@ -77,12 +77,7 @@ impl Block for Q3K {
                 let high = S::and(S::shift_right(high, (half * 4 + group) as u32), 1);
                 let codes = S::float(S::or(low, S::shift_left(high, 2)));
                 let place = at + half * 128 + group * 32 + part * LANES;
-                take!(
-                    sink,
-                    part,
-                    place,
-                    S::mul(scale, S::add(codes, S::splat(-4.0)))
-                );
+                take!(sink, part, place, S::mul(scale, S::add(codes, S::splat(-4.0))));
             });
         }
     }
@@ -120,10 +115,12 @@ impl Block for Q4K {
             let (d, dmin) = (S::half(block), S::half(block.add(2)));
             let codes = S::load(CODES.as_ptr());
             for pair in 0..4 {
-                let tables = [2 * pair, 2 * pair + 1].map(|group| {
-                    let (scale, minimum) = scale_and_minimum(block.add(4), group);
-                    S::add(S::mul(S::splat(d * scale), codes), S::splat(-(dmin * minimum)))
-                });
+                let mut tables = [codes; 2];
+                for (half, table) in tables.iter_mut().enumerate() {
+                    let (scale, minimum) = scale_and_minimum(block.add(4), 2 * pair + half);
+                    let minimum = S::splat(-(dmin * minimum));
+                    *table = S::add(S::mul(S::splat(d * scale), *table), minimum);
+                }
                 for part in 0..2 {
                     let packed = S::bytes(block.add(16 + pair * 32 + part * LANES));
                     let place = at + pair * 64 + part * LANES;
@@ -179,12 +176,7 @@ impl Block for Q6K {
                 let high = S::and(S::shift_right(high, 2 * group as u32), 3);
                 let codes = S::float(S::or(low, S::shift_left(high, 4)));
                 let place = at + half * 128 + group * 32 + part * LANES;
-                take!(
-                    sink,
-                    part,
-                    place,
-                    S::mul(scale, S::add(codes, S::splat(-32.0)))
-                );
+                take!(sink, part, place, S::mul(scale, S::add(codes, S::splat(-32.0))));
             });
         }
     }

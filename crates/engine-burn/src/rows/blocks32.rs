@@ -105,12 +105,12 @@ pub(super) unsafe fn halves_of_bytes<S: Simd>(
 unsafe fn codes5<S: Simd>(from: *const u8) -> [S::F; 2] {
     // SAFETY: the caller's promise.
     unsafe {
-        let fifth = [from, from.add(2)].map(|from| u16::from_le(from.cast::<u16>().read_unaligned()));
+        let fifth = u32::from_le(from.cast::<u32>().read_unaligned());
         let low = S::bytes(from.add(4));
         let codes = [S::and(low, 15), S::shift_right(low, 4)];
         [
-            S::float(S::or(codes[0], S::where_set(fifth[0], 16))),
-            S::float(S::or(codes[1], S::where_set(fifth[1], 16))),
+            S::float(S::or(codes[0], S::where_set(fifth as u16, 16))),
+            S::float(S::or(codes[1], S::where_set((fifth >> 16) as u16, 16))),
         ]
     }
 }

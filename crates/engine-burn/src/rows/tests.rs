@@ -17,7 +17,9 @@ fn words(seed: u32, len: usize) -> impl Iterator<Item = u32> {
 
 /// From -1 to 1.
 fn values(seed: u32, len: usize) -> Vec<f32> {
-    words(seed, len).map(|word| (word >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
+    words(seed, len)
+        .map(|word| (word >> 8) as f32 / (1 << 23) as f32 - 1.0)
+        .collect()
 }
 
 /// Blocks of any bytes but in their f16, which are numbers.
@@ -50,7 +52,11 @@ struct Check<'a> {
 
 impl<'a> Check<'a> {
     fn new(level: Level, name: &'a str, expected: &'a [f32]) -> Self {
-        Self { level, name, expected }
+        Self {
+            level,
+            name,
+            expected,
+        }
     }
 }
 
@@ -68,7 +74,8 @@ impl WithRows for Check<'_> {
         let x: [Vec<f32>; 4] = std::array::from_fn(|m| values(100 + m as u32, k));
         let arranged = x.clone().map(|x| {
             let mut x = if rows.is_paired() {
-                let pair = |x: &[f32]| [0, 1].map(|odd| x.iter().skip(odd).step_by(2).copied().collect::<Vec<_>>());
+                let pair =
+                    |x: &[f32]| [0, 1].map(|odd| x.iter().skip(odd).step_by(2).copied().collect::<Vec<_>>());
                 x.chunks(32).flat_map(pair).flatten().collect()
             } else {
                 x
@@ -89,7 +96,10 @@ impl WithRows for Check<'_> {
                 let terms = || weights.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x));
                 let (sum, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>());
                 let off = (f64::from(*found) - sum).abs();
-                assert!(off <= size * 1e-6, "{name} {level:?}: row {row} is off by {off} of {size}");
+                assert!(
+                    off <= size * 1e-6,
+                    "{name} {level:?}: row {row} is off by {off} of {size}"
+                );
             }
         }
         let mut alone = [[0.0]];

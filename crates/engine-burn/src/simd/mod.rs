@@ -59,7 +59,8 @@ pub(crate) trait Simd: Copy {
 pub(crate) trait Kernel {
     type Output;
 
-    /// Implementors mark it `#[inline(always)]`, so that it becomes part of the function with the level's features.
+    /// Implementors mark it `#[inline(always)]`, so that it becomes part of the function with the level's features; what
+    /// they hand to iterators as closures does not.
     ///
     /// # Safety
     /// The processor has S's features.
