@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use anylora_engine::{
     AdamW, Attention, AttentionBackward, AttentionDecode, Backend, Caps, DType, DeviceInfo, Ledger, Linear,
-    LinearBackward, LoraDown, LoraGrad, Result, Tensor,
+    LinearBackward, LoraDown, LoraGrad, Result, Tensor, Weight,
 };
 
 use crate::kernels::{
@@ -48,7 +48,7 @@ impl Backend for Wgpu {
         self.wait_for_all().await
     }
 
-    fn embedding(&self, ids: &Tensor<Self>, table: &Tensor<Self>, out: &Tensor<Self>) -> Result<()> {
+    fn embedding(&self, ids: &Tensor<Self>, table: &Weight<Self>, out: &Tensor<Self>) -> Result<()> {
         embedding::embedding(self, ids, table, out)
     }
 

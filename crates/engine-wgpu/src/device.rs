@@ -111,6 +111,7 @@ impl Wgpu {
             max_binding_bytes: limits.max_storage_buffer_binding_size,
             max_buffer_bytes: limits.max_buffer_size,
             binding_alignment: u64::from(limits.min_storage_buffer_offset_alignment),
+            ggml: false,
         };
         let inner = Inner {
             #[cfg(not(target_arch = "wasm32"))]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{
     AdamW, Attention, AttentionBackward, AttentionDecode, Backend, Caps, DType, DeviceInfo, DeviceKind,
-    Error, Ledger, Linear, LinearBackward, LoraDown, LoraGrad, Result, Tensor,
+    Error, Ledger, Linear, LinearBackward, LoraDown, LoraGrad, Result, Tensor, Weight,
 };
 
 /// The work of some kernels.
@@ -142,12 +142,9 @@ impl Backend for Dry {
         ready(Ok(()))
     }
 
-    fn embedding(&self, ids: &Tensor<Self>, table: &Tensor<Self>, out: &Tensor<Self>) -> Result<()> {
-        self.record(
-            0.0,
-            &[ids, out],
-            ids.len() * table.columns() * table.dtype().size(),
-        )
+    fn embedding(&self, ids: &Tensor<Self>, table: &Weight<Self>, out: &Tensor<Self>) -> Result<()> {
+        let row_bytes = table.size_bytes() / table.shape()[0];
+        self.record(0.0, &[ids, out], ids.len() * row_bytes)
     }
 
     fn rms_norm(&self, x: &Tensor<Self>, weight: &Tensor<Self>, _eps: f32, y: &Tensor<Self>) -> Result<()> {

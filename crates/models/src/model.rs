@@ -13,7 +13,7 @@ pub struct Model<B: Backend> {
     /// The checkpoint's hyperparameters.
     pub config: ModelConfig,
     /// `[V, H]`, as stored.
-    pub embed_tokens: Tensor<B>,
+    pub embed_tokens: Weight<B>,
     /// The blocks, without adapters.
     pub blocks: Box<dyn BlockSource<B>>,
     /// Before the head.
@@ -183,7 +183,7 @@ impl<B: Backend> Model<B> {
     /// Device errors.
     pub fn gather(&self, hidden: &Tensor<B>, rows: &[u32]) -> Result<Tensor<B>> {
         let rows = Tensor::from_u32(self.backend(), &[rows.len()], MemoryKind::Activations, rows)?;
-        Ok(ops::embedding(&rows, hidden, self.activation)?)
+        Ok(ops::embedding(&rows, &hidden.clone().into(), self.activation)?)
     }
 
     /// The longest text: `max_position_embeddings`, which dynamic scaling stretches by its factor.

@@ -30,6 +30,7 @@ const ANY_GPU: Caps = Caps {
         subgroups: true,
         cooperative_matrix: false,
     },
+    ggml: false,
     ..Caps::HOST
 };
 
