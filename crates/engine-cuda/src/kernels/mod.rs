@@ -1,0 +1,11 @@
+//! The launchers. Each function is the method of [`anylora_engine::Backend`] with its name, which states formula and
+//! shapes; arguments were checked by [`anylora_engine::ops`].
+
+pub(crate) mod attention;
+pub(crate) mod decode;
+pub(crate) mod elementwise;
+pub(crate) mod linear;
+pub(crate) mod lora;
+pub(crate) mod loss;
+pub(crate) mod optimizer;
+pub(crate) mod rows;
