@@ -1,13 +1,15 @@
 //! The user's cache folder: demo models, and packed weights for the next start.
 
 use std::fmt::Write;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result};
 use anylora_checkpoint::Checkpoint;
 use anylora_models::{Packed, Quantization};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::model::model_error;
@@ -20,12 +22,40 @@ pub fn folder(name: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// What was found for `key` before, else what `find` finds now, which is kept. A cache that can't be read or written
+/// is none.
+pub fn kept<T: Serialize + DeserializeOwned>(
+    name: &str,
+    key: &str,
+    find: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let hash = hex(&Sha256::digest(key.as_bytes()));
+    let folder = folder(name).ok();
+    let file = folder
+        .as_ref()
+        .map(|folder| folder.join(format!("{}.json", &hash[..32])));
+    let before = file.as_ref().and_then(|file| std::fs::read(file).ok());
+    if let Some(found) = before.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+        return Ok(found);
+    }
+    let found = find()?;
+    if let (Some(folder), Some(file), Ok(bytes)) = (folder, file, serde_json::to_vec(&found)) {
+        let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut new| {
+            new.write_all(&bytes)?;
+            new.persist(file).map_err(|error| error.error)
+        });
+        // The next run measures again.
+        written.ok();
+    }
+    Ok(found)
+}
+
 /// The packed layers of the model at `path`, made where they are not in the cache or its files have changed since.
 pub fn packed(path: &Path, checkpoint: &Checkpoint, quantization: Quantization) -> Result<Packed> {
     let path = path
         .canonicalize()
         .with_context(|| format!("{} could not be resolved", path.display()))?;
-    let name = hex(&Sha256::digest(path.as_os_str().as_encoded_bytes()));
+    let name = hash(path.as_os_str().as_encoded_bytes());
     let file = folder("packed")?.join(format!("{}.safetensors", &name[..32]));
     let fingerprint = fingerprint(&path)?;
     if let Some(packed) = Packed::open(&file, &fingerprint, quantization) {
@@ -41,7 +71,7 @@ pub fn packed(path: &Path, checkpoint: &Checkpoint, quantization: Quantization) 
 const HASHED: u64 = 1 << 16;
 
 /// Size, time of change and a hash of the beginning of every file that the weights come from.
-fn fingerprint(path: &Path) -> Result<String> {
+pub fn fingerprint(path: &Path) -> Result<String> {
     let unreadable = |path: &Path| format!("{} could not be read", path.display());
     let mut files = vec![path.to_owned()];
     if path.is_dir() {
@@ -68,12 +98,17 @@ fn fingerprint(path: &Path) -> Result<String> {
             .and_then(|file| file.take(HASHED).read_to_end(&mut start))
             .with_context(|| unreadable(&path))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let hash = hex(&Sha256::digest(&start));
+        let hash = hash(&start);
         let nanoseconds = changed.unwrap_or_default().as_nanos();
         // Writing to a String doesn't fail.
         let _ = write!(text, "{name} {} {nanoseconds} {hash};", about.len());
     }
     Ok(text)
+}
+
+/// The SHA-256 of some bytes in lower-case hexadecimal digits.
+pub fn hash(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 /// Lower-case hexadecimal digits.

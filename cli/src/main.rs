@@ -4,6 +4,7 @@
 //! - `engine.rs` opens the device that `--device` means and hands it to a [`engine::Job`].
 //! - `error.rs` tells a wrong request (exit code 2) from a failed run (1) and prints both.
 //! - `model.rs`, `hub.rs` and `cache.rs` find and load what `--model` means; `generation.rs` streams text.
+//! - `packs.rs` makes and finds what the browser loads, `server/` serves it.
 //! - `output.rs` writes data to stdout, and ends quietly where nobody reads it any more (`anylora ... | head`).
 
 mod cache;
@@ -14,6 +15,8 @@ mod generation;
 mod hub;
 mod model;
 mod output;
+mod packs;
+mod server;
 
 use std::process::ExitCode;
 

@@ -31,7 +31,10 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=compile");
     rerun_if_changed(&folder)?;
 
-    let library = compile::Sources::read(&folder).and_then(|sources| compile::compile(&sources))?;
+    let mut library = compile::Sources::read(&folder).and_then(|sources| compile::compile(&sources))?;
+    if env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "wasm32") {
+        library.shrink_for_browsers();
+    }
     write_if_changed(&out.join("shaders.rs"), &compile::emit::rust(&library))?;
     if let Some(dump) = env::var_os(DUMP).filter(|dump| !dump.is_empty()) {
         let dump = PathBuf::from(dump);

@@ -6,12 +6,16 @@
     reason = "a test fails by panicking"
 )]
 
+mod answers;
 mod check_data;
 mod devices;
 mod evaluate;
 mod generate;
+mod hub;
+mod pack;
 mod plan;
 mod train;
+mod web;
 
 use assert_cmd::Command;
 

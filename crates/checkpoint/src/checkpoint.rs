@@ -98,7 +98,7 @@ impl Checkpoint {
     /// The hyperparameters.
     pub fn config(&self) -> &ModelConfig {
         match &self.source {
-            Source::Folder(folder) => &folder.config,
+            Source::Folder(folder) => &folder.side.config,
             Source::Gguf(gguf) => &gguf.config,
         }
     }
@@ -106,7 +106,7 @@ impl Checkpoint {
     /// How the model's makers generate; token ids that its file lacks are those of [`Checkpoint::config`].
     pub fn generation_config(&self) -> &GenerationConfig {
         match &self.source {
-            Source::Folder(folder) => &folder.generation,
+            Source::Folder(folder) => &folder.side.generation,
             Source::Gguf(gguf) => &gguf.generation,
         }
     }
@@ -123,7 +123,7 @@ impl Checkpoint {
     /// Special tokens and templates; empty where the checkpoint has no tokenizer_config.json.
     pub fn tokenizer_config(&self) -> &TokenizerConfig {
         match &self.source {
-            Source::Folder(folder) => &folder.tokenizer,
+            Source::Folder(folder) => &folder.side.tokenizer,
             Source::Gguf(gguf) => &gguf.tokenizer,
         }
     }

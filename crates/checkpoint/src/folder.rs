@@ -1,6 +1,5 @@
 //! A Hugging Face folder: its files and what they say.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::bitsandbytes::{self, Place4};
@@ -17,19 +16,24 @@ pub type Files = BTreeMap<String, FileBytes>;
 
 const CONFIG: &str = "config.json";
 
-/// A checked folder.
+/// What a folder's files beside its weights say, for where the weights come by another way.
 #[derive(Debug)]
-pub(crate) struct Folder {
-    pub(crate) config: ModelConfig,
-    pub(crate) generation: GenerationConfig,
-    pub(crate) tokenizer: TokenizerConfig,
-    files: Files,
-    tensors: BTreeMap<String, Place>,
-    weights4: BTreeMap<String, Place4>,
+pub struct SideFiles {
+    /// config.json.
+    pub config: ModelConfig,
+    /// generation_config.json; token ids that it lacks are those of the config.
+    pub generation: GenerationConfig,
+    /// tokenizer_config.json, with chat_template.jinja as its default template where there is one.
+    pub tokenizer: TokenizerConfig,
 }
 
-impl Folder {
-    pub(crate) fn new(files: Files) -> Result<Self> {
+impl SideFiles {
+    /// Reads them from the bytes of a folder's files by name; only config.json has to be there.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Malformed`] with every bad place of the first kind that is wrong;
+    /// [`CheckpointError::Unsupported`] for a quantization that is not bitsandbytes' in 4 bits.
+    pub fn read(files: &Files) -> Result<Self> {
         let Some(config) = files.get(CONFIG) else {
             return Err(CheckpointError::malformed(
                 CONFIG,
@@ -54,12 +58,30 @@ impl Folder {
             tokenizer.chat_templates.retain(|(name, _)| name != "default");
             tokenizer.chat_templates.insert(0, ("default".into(), template));
         }
-        let mut tensors = shards::tensors(&files)?;
-        let weights4 = bitsandbytes::take(&files, &mut tensors)?;
         Ok(Self {
             generation: generation.or_from(&config),
             config,
             tokenizer,
+        })
+    }
+}
+
+/// A checked folder.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    pub(crate) side: SideFiles,
+    files: Files,
+    tensors: BTreeMap<String, Place>,
+    weights4: BTreeMap<String, Place4>,
+}
+
+impl Folder {
+    pub(crate) fn new(files: Files) -> Result<Self> {
+        let side = SideFiles::read(&files)?;
+        let mut tensors = shards::tensors(&files)?;
+        let weights4 = bitsandbytes::take(&files, &mut tensors)?;
+        Ok(Self {
+            side,
             files,
             tensors,
             weights4,
@@ -84,11 +106,11 @@ impl Folder {
         if let Some(weight) = self.weights4.get(name) {
             return Some(weight.info());
         }
-        let entry = &self.tensors.get(name)?.entry;
+        let place = self.tensors.get(name)?;
         Some(TensorInfo {
-            shape: entry.shape.clone(),
-            format: entry.dtype.format(),
-            bytes: entry.range.len(),
+            shape: place.shape.clone(),
+            format: place.dtype.format(),
+            bytes: place.len(),
         })
     }
 
@@ -102,10 +124,9 @@ impl Folder {
         let Some(place) = self.tensors.get(name) else {
             return Ok(None);
         };
-        let entry = &place.entry;
-        let Some(dtype) = entry.dtype.float() else {
+        let Some(dtype) = place.dtype.float() else {
             let tensor = format!("tensor `{name}`");
-            let problem = Problem::new(&place.file, tensor, "F32, F16 or BF16", entry.dtype.name);
+            let problem = Problem::new(&place.file, tensor, "F32, F16 or BF16", place.dtype.name);
             return Err(CheckpointError::Unsupported {
                 problems: Problems(vec![problem]),
                 hint: "save the model in bfloat16, with `model.to(torch.bfloat16).save_pretrained(FOLDER)`"
@@ -113,10 +134,10 @@ impl Folder {
             });
         };
         Ok(Some(StoredTensor {
-            shape: entry.shape.clone(),
+            shape: place.shape.clone(),
             values: Values::Dense {
                 dtype,
-                bytes: Cow::Borrowed(place.bytes(&self.files)),
+                bytes: place.bytes(&self.files),
             },
         }))
     }

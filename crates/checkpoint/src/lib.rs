@@ -18,6 +18,7 @@ mod gguf;
 mod nearest;
 #[cfg(not(target_arch = "wasm32"))]
 mod open;
+mod pack;
 mod safetensors;
 mod shards;
 mod side_files;
@@ -27,13 +28,17 @@ mod tokenizer;
 mod write;
 
 pub use adapter::{Adapter, AdapterConfig, BadPattern, LoraWeights, Patterns, TargetModules};
+pub use bitsandbytes::{QuantPart, QuantState};
 pub use bytes::FileBytes;
 pub use checkpoint::{Checkpoint, FileFormat};
 pub use config::{ModelConfig, RopeConfig, RopeScaling};
 pub use error::{CheckpointError, Problem, Problems, Result};
-pub use folder::Files;
+pub use folder::{Files, SideFiles};
 pub use generation::GenerationConfig;
-pub use safetensors::{SafetensorsWriter, TensorSpec};
+pub use pack::{MAX_PART_BYTES, PackManifest, PackPart, PackQuantization, split_part};
+#[cfg(not(target_arch = "wasm32"))]
+pub use pack::{PackTensor, PackWriter};
+pub use safetensors::{SafetensorsWriter, ShardReader, TensorPiece, TensorSpec};
 pub use tensor::{FloatType, StoredTensor, TensorFormat, TensorInfo, Values};
 pub use tokenizer::TokenizerConfig;
 #[cfg(not(target_arch = "wasm32"))]

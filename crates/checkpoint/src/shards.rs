@@ -1,23 +1,54 @@
 //! The safetensors files of a folder and every tensor's place in them.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use serde_json::Value;
 
 use crate::fields::{kind, parse_object};
 use crate::folder::Files;
-use crate::safetensors::{Entry, Header};
+use crate::pack;
+use crate::safetensors::{Dtype, Entry, Header};
 use crate::{CheckpointError, Problem, Problems, Result};
 
 const INDEX: &str = "model.safetensors.index.json";
 const WHOLE: &str = "model.safetensors";
 
-/// Where a tensor is.
+/// Where a tensor is: in one piece, or in several that packs split it into.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// The file's name.
+    /// The file of the first piece, for messages.
     pub(crate) file: String,
-    pub(crate) entry: Entry,
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
+    /// File and bytes of each piece, in order, at least one.
+    pub(crate) pieces: Vec<(String, Range<usize>)>,
+}
+
+impl Place {
+    fn new(file: &str, entry: Entry) -> Self {
+        Self {
+            file: file.into(),
+            dtype: entry.dtype,
+            shape: entry.shape,
+            pieces: vec![(file.into(), entry.range)],
+        }
+    }
+
+    /// Bytes of all pieces.
+    pub(crate) fn len(&self) -> usize {
+        self.pieces.iter().map(|(_, range)| range.len()).sum()
+    }
+
+    /// The tensor's bytes, lent where they are in one piece; the headers were checked against their files' lengths.
+    pub(crate) fn bytes<'a>(&self, files: &'a Files) -> Cow<'a, [u8]> {
+        let bytes = |(file, range): &(String, Range<usize>)| &files[file][range.clone()];
+        match self.pieces.as_slice() {
+            [piece] => Cow::Borrowed(bytes(piece)),
+            pieces => Cow::Owned(pieces.iter().map(bytes).collect::<Vec<_>>().concat()),
+        }
+    }
 }
 
 /// Every tensor of the shards: those that the index names, or else model.safetensors, or else the files that are
@@ -25,7 +56,7 @@ pub(crate) struct Place {
 ///
 /// # Errors
 /// [`CheckpointError::Malformed`] with all missing shards, or else the bad tensors of all shards, or else all
-/// tensors that are not where the index has them.
+/// tensors that are not where the index has them, or else all that lack a part.
 pub(crate) fn tensors(files: &Files) -> Result<BTreeMap<String, Place>> {
     let index = match files.get(INDEX) {
         Some(bytes) => read_index(bytes)?,
@@ -47,8 +78,7 @@ pub(crate) fn tensors(files: &Files) -> Result<BTreeMap<String, Place>> {
             Ok(header) => {
                 for (name, entry) in header.tensors {
                     let place = format!("tensor `{name}`");
-                    let file = shard.clone();
-                    if let Some(Place { file: other, .. }) = tensors.insert(name, Place { file, entry }) {
+                    if let Some(Place { file: other, .. }) = tensors.insert(name, Place::new(shard, entry)) {
                         let found = format!("it in {other} too");
                         problems
                             .0
@@ -74,6 +104,7 @@ pub(crate) fn tensors(files: &Files) -> Result<BTreeMap<String, Place>> {
         )
     });
     Problems(misplaced.collect()).into_result()?;
+    pack::join(&mut tensors)?;
     Ok(tensors)
 }
 

@@ -1,5 +1,6 @@
 //! What stands beside the weights when a model is written again: config, tokenizer, template.
 
+use anylora_quant::Codebook;
 use serde_json::{Map, Value, json};
 
 use crate::{Checkpoint, FloatType, ModelConfig, RopeScaling};
@@ -9,6 +10,29 @@ impl Checkpoint {
     /// config.json without a quantization's entry, generation_config.json, the tokenizer's files, by name. They are
     /// made from its metadata where the checkpoint is a GGUF file.
     pub fn side_files(&self, dtype: FloatType) -> Vec<(String, Vec<u8>)> {
+        self.files_with(dtype, None)
+    }
+
+    /// The same for a copy whose linear layers are in 4 bits, as bitsandbytes has them: config.json says so.
+    pub fn side_files_4bit(
+        &self,
+        dtype: FloatType,
+        codebook: Codebook,
+        double: bool,
+    ) -> Vec<(String, Vec<u8>)> {
+        let quantization = json!({
+            "quant_method": "bitsandbytes",
+            "load_in_4bit": true,
+            "load_in_8bit": false,
+            "bnb_4bit_quant_type": codebook.name(),
+            "bnb_4bit_use_double_quant": double,
+            "bnb_4bit_quant_storage": "uint8",
+            "bnb_4bit_compute_dtype": "float32",
+        });
+        self.files_with(dtype, Some(quantization))
+    }
+
+    fn files_with(&self, dtype: FloatType, quantization: Option<Value>) -> Vec<(String, Vec<u8>)> {
         let torch_name = match dtype {
             FloatType::F32 => "float32",
             FloatType::F16 => "float16",
@@ -20,6 +44,9 @@ impl Checkpoint {
         config.remove("quantization_config");
         config.remove("torch_dtype");
         config.insert("dtype".to_owned(), torch_name.into());
+        if let Some(quantization) = quantization {
+            config.insert("quantization_config".to_owned(), quantization);
+        }
         let mut files = vec![("config.json".to_owned(), pretty(config))];
 
         let generation = self.generation_config();

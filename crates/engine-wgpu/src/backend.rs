@@ -28,6 +28,10 @@ impl Backend for Wgpu {
         &self.0.ledger
     }
 
+    fn driver_bytes(&self) -> Option<u64> {
+        self.0.driver_bytes
+    }
+
     fn allocate(&self, len: usize, dtype: DType, bytes: u64) -> Result<Storage> {
         self.allocate_bytes((len * dtype.size()) as u64, bytes)
     }

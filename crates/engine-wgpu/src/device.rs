@@ -58,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) recorder: Mutex<Recorder>,
     pub(crate) pipelines: Pipelines,
     pub(crate) constants: Constants,
+    /// Of the device's own memory, taken by opening it. Vulkan tells, on hardware.
+    pub(crate) driver_bytes: Option<u64>,
 }
 
 impl Wgpu {
@@ -84,6 +86,7 @@ impl Wgpu {
             name: info.name.clone(),
             reason,
         };
+        let used_before = adapters::used_bytes(&adapter);
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("anylora"),
@@ -118,6 +121,9 @@ impl Wgpu {
             constants: Constants::new(&device),
             pipelines: Pipelines::default(),
             pool: Arc::default(),
+            driver_bytes: adapters::used_bytes(&adapter)
+                .zip(used_before)
+                .map(|(after, before)| after.saturating_sub(before)),
             ledger: Ledger::with_limit(options.memory_limit),
             device,
             queue,
@@ -144,6 +150,12 @@ impl Wgpu {
     /// engine's own few hundred KiB (parameters, tables) and readback's staging memory come on top.
     pub fn reserved_bytes(&self) -> u64 {
         self.0.pool.held_bytes()
+    }
+
+    /// Waits until the device is lost, and says why: for callers who want to know of it between calls.
+    pub fn lost(&self) -> impl Future<Output = String> + 'static {
+        let lost = self.0.faults.lost();
+        async move { lost.await.unwrap_or_else(|_| "it was closed".to_owned()) }
     }
 
     /// Whether a CPU plays the GPU: what is fast there differs, so variants are chosen by it too.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anylora_engine::{Error, Ledger, Result};
+use futures_channel::oneshot;
 
 /// The first error since the last check, and whether the device is lost. Loss stays; an error is reported once.
 #[derive(Default)]
@@ -18,6 +19,8 @@ pub(crate) struct Faults {
 #[derive(Default)]
 struct State {
     lost: Option<String>,
+    /// Those who want to know of it at once.
+    waiting: Vec<oneshot::Sender<String>>,
     error: Option<Fault>,
 }
 
@@ -29,8 +32,24 @@ enum Fault {
 impl Faults {
     /// The device is gone. The first reason stays.
     pub(crate) fn lose(&self, reason: impl Into<String>) {
-        self.state().lost.get_or_insert_with(|| reason.into());
+        let state = &mut *self.state();
+        let reason = state.lost.get_or_insert_with(|| reason.into());
+        for waiting in state.waiting.drain(..) {
+            // It may have been given up.
+            waiting.send(reason.clone()).ok();
+        }
         self.raised.store(true, Ordering::Release);
+    }
+
+    /// The reason of the device's loss, once it is lost.
+    pub(crate) fn lost(&self) -> oneshot::Receiver<String> {
+        let (sender, receiver) = oneshot::channel();
+        let state = &mut *self.state();
+        match &state.lost {
+            Some(reason) => drop(sender.send(reason.clone())),
+            None => state.waiting.push(sender),
+        }
+        receiver
     }
 
     /// wgpu reported an error that no error scope caught.

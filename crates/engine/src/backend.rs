@@ -26,6 +26,11 @@ pub trait Backend: Clone + 'static {
     /// The books of this device's memory.
     fn ledger(&self) -> &Ledger;
 
+    /// Bytes of the device's own memory that its driver took when it was opened, where it tells.
+    fn driver_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// `len` elements of `dtype` in `bytes` bytes ([`Ledger::rounded`]), without a value.
     ///
     /// # Errors

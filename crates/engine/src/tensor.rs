@@ -125,6 +125,24 @@ impl<B: Backend> Tensor<B> {
             .upload(&self.memory.storage, self.offset, bytes)
     }
 
+    /// Overwrites the bytes from `offset` on, for values that arrive in pieces. Engines take whole 4-byte words: a
+    /// piece begins on a multiple of 4, and ends on one or where the tensor ends.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where the piece ends outside the tensor or inside a word; device errors.
+    pub fn upload_part(&self, offset: usize, bytes: &[u8]) -> Result<()> {
+        let (size, end) = (self.size_bytes(), offset.saturating_add(bytes.len()));
+        if end > size || !offset.is_multiple_of(4) || !(end.is_multiple_of(4) || end == size) {
+            return Err(Error::Argument {
+                op: "upload",
+                what: format!("{self:?} takes no bytes {offset}..{end} of {size}"),
+            });
+        }
+        self.memory
+            .backend
+            .upload(&self.memory.storage, self.offset + offset as u64, bytes)
+    }
+
     /// The values on the host, once the device has computed them.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anylora_checkpoint::Checkpoint;
+use anylora_checkpoint::{Checkpoint, GenerationConfig, TokenizerConfig as StoredConfig};
 use anylora_data::{ChatTemplate, Message, RenderOptions, Tokenizer, TokenizerConfig};
 
 use crate::{GenerateError, Result};
@@ -23,26 +23,32 @@ impl Prompter {
     /// [`GenerateError::NoTokenizer`], and what is wrong with the files.
     pub fn new(checkpoint: &Checkpoint) -> Result<Self> {
         let json = checkpoint.tokenizer_json().ok_or(GenerateError::NoTokenizer)?;
-        let stored = checkpoint.tokenizer_config();
+        Self::from_parts(
+            &json,
+            checkpoint.tokenizer_config(),
+            checkpoint.generation_config(),
+        )
+    }
+
+    /// The same from tokenizer.json and what the files beside it say.
+    ///
+    /// # Errors
+    /// What is wrong with the files.
+    pub fn from_parts(json: &[u8], stored: &StoredConfig, generation: &GenerationConfig) -> Result<Self> {
         let config = TokenizerConfig {
             bos_token: stored.bos_token.clone(),
             eos_token: stored.eos_token.clone(),
             pad_token: stored.pad_token.clone(),
             unk_token: stored.unk_token.clone(),
-            chat_template: checkpoint.chat_template(),
+            chat_template: stored.chat_template().map(str::to_owned),
         };
-        let tokenizer = Tokenizer::from_json(&json, config.clone())?;
+        let tokenizer = Tokenizer::from_json(json, config.clone())?;
         let template = config
             .chat_template
             .as_ref()
             .map(|source| ChatTemplate::new(source, &config))
             .transpose()?;
-        let mut end_tokens: BTreeSet<u32> = checkpoint
-            .generation_config()
-            .eos_token_ids
-            .iter()
-            .copied()
-            .collect();
+        let mut end_tokens: BTreeSet<u32> = generation.eos_token_ids.iter().copied().collect();
         end_tokens.extend(tokenizer.eos_id());
         if let Some(template) = &template {
             end_tokens.extend(end_of_turn(&tokenizer, template));

@@ -22,6 +22,22 @@ pub struct Session<'a, B: Backend> {
     tokens: Vec<u32>,
 }
 
+/// What a session has read, without its model: for callers that keep a conversation between answers and the model
+/// elsewhere.
+pub struct Memory<B: Backend> {
+    cache: Option<Cache<B>>,
+    tokens: Vec<u32>,
+}
+
+impl<B: Backend> Default for Memory<B> {
+    fn default() -> Self {
+        Self {
+            cache: None,
+            tokens: Vec::new(),
+        }
+    }
+}
+
 struct Cache<B: Backend> {
     keys_values: KvCache<B>,
     rope: Tensor<B>,
@@ -35,6 +51,24 @@ impl<'a, B: Backend> Session<'a, B> {
             adapters,
             cache: None,
             tokens: Vec::new(),
+        }
+    }
+
+    /// A session that goes on from what one on the same model with the same adapters has read.
+    pub fn resume(model: &'a Model<B>, adapters: Option<&'a Adapters<B>>, memory: Memory<B>) -> Self {
+        Self {
+            model,
+            adapters,
+            cache: memory.cache,
+            tokens: memory.tokens,
+        }
+    }
+
+    /// What it has read.
+    pub fn into_memory(self) -> Memory<B> {
+        Memory {
+            cache: self.cache,
+            tokens: self.tokens,
         }
     }
 

@@ -1,6 +1,6 @@
 //! A PEFT adapter onto a model's linear layers.
 
-use anylora_checkpoint::{Adapter, ModelConfig};
+use anylora_checkpoint::{Adapter, LoraWeights, ModelConfig};
 use anylora_engine::Backend;
 use anylora_nn::{Adapters, LoraAdapter, Projection};
 
@@ -29,13 +29,9 @@ pub fn adapters<B: Backend>(
             };
             known += 1;
             let [n, k] = shape(config, projection);
-            let [out_features, in_features] = [weights.out_features, weights.in_features];
-            if [out_features, in_features] != [n, k] {
-                problems.push(TensorProblem {
-                    name: module,
-                    expected: format!("{k} inputs and {n} outputs"),
-                    found: format!("{in_features} and {out_features}"),
-                });
+            let wrong = misfits(&module, weights, [n, k]);
+            if !wrong.is_empty() {
+                problems.extend(wrong);
                 continue;
             }
             let scale = adapter.config.scaling(&module) as f32;
@@ -53,6 +49,28 @@ pub fn adapters<B: Backend>(
     Ok(adapters)
 }
 
+/// The matrices of a module that don't fit its layer `[N, K]`, by the names that they have in PEFT's files.
+fn misfits(module: &str, weights: &LoraWeights, [n, k]: [usize; 2]) -> Vec<TensorProblem> {
+    let LoraWeights {
+        r,
+        in_features,
+        out_features,
+        ..
+    } = *weights;
+    let parts = [
+        ("lora_A", [r, k], [r, in_features]),
+        ("lora_B", [n, r], [out_features, r]),
+    ];
+    let wrong = parts.into_iter().filter(|(_, expected, found)| expected != found);
+    wrong
+        .map(|(part, expected, found)| TensorProblem {
+            name: format!("base_model.model.{module}.{part}.weight"),
+            expected: format!("{expected:?}"),
+            found: format!("{found:?}"),
+        })
+        .collect()
+}
+
 /// Modules that no linear layer of the model is named like.
 fn left_over(config: &ModelConfig, adapter: &Adapter) -> Vec<TensorProblem> {
     let modules: std::collections::BTreeSet<String> = (0..config.num_hidden_layers)
@@ -60,7 +78,7 @@ fn left_over(config: &ModelConfig, adapter: &Adapter) -> Vec<TensorProblem> {
         .collect();
     let unknown = adapter.modules.keys().filter(|module| !modules.contains(*module));
     let problem = |module: &String| TensorProblem {
-        name: module.clone(),
+        name: format!("base_model.model.{module}.lora_A.weight"),
         expected: format!("a linear layer of a {} model of this config", config.model_type),
         found: "no such module".to_owned(),
     };

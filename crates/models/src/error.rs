@@ -32,8 +32,9 @@ pub enum ModelError {
     /// Tensors that are missing, left over, or of the wrong shape or type: all of them.
     #[error("{}", listed("tensor", .0))]
     Tensors(Vec<TensorProblem>),
-    /// An adapter's modules that the model doesn't have or that don't fit it: all of them; none where the adapter has none.
-    #[error("the adapter does not fit the model: {}", if .0.is_empty() { "it has no module".to_owned() } else { listed("module", .0) })]
+    /// An adapter's tensors that don't fit the model or whose module it doesn't have: all of them; none where the adapter
+    /// has no module.
+    #[error("the adapter does not fit the model: {}", if .0.is_empty() { "it has no module".to_owned() } else { listed("tensor", .0) })]
     Adapter(Vec<TensorProblem>),
     /// A tensor that can't be quantized.
     #[error("tensor `{name}`: {source}")]

@@ -202,9 +202,14 @@ impl<B: Backend> Loader<B> {
 
     /// Tensors that checkpoints carry and models don't need: a head that is tied, and rotary frequencies that old
     /// versions of transformers saved.
-    fn is_ignored(&self, name: &str) -> bool {
+    pub(crate) fn is_ignored(&self, name: &str) -> bool {
         (name == "lm_head.weight" && self.config.tie_word_embeddings)
             || name.ends_with(".rotary_emb.inv_freq")
+    }
+
+    /// What the model has under this name.
+    pub(crate) fn spec(&self, name: &str) -> Option<&TensorSpec> {
+        self.specs.get(name)
     }
 
     pub(crate) fn missing(&self, has: impl Fn(&str) -> bool) -> Vec<TensorProblem> {

@@ -135,8 +135,26 @@ impl<B: Backend> Model<B> {
         adapters: Option<&Adapters<B>>,
     ) -> Result<Tensor<B>> {
         let batch = cache.lengths().len();
+        let counts = vec![ids.len() / batch.max(1); batch];
+        self.prefill(ids, &counts, cache, table, adapters)
+    }
+
+    /// The same for prompts of different lengths into an empty cache: `ids` `[B, T]`, padded at their ends with any
+    /// token, of which `counts[b]` are sequence b's own. Hidden states of padding mean nothing.
+    ///
+    /// # Errors
+    /// As [`Model::forward_cached`].
+    pub fn prefill(
+        &self,
+        ids: &[u32],
+        counts: &[usize],
+        cache: &mut KvCache<B>,
+        table: &Tensor<B>,
+        adapters: Option<&Adapters<B>>,
+    ) -> Result<Tensor<B>> {
+        let batch = cache.lengths().len();
         let time = ids.len() / batch.max(1);
-        let (starts, step) = cache.advance(self.backend(), &vec![time; batch])?;
+        let (starts, step) = cache.advance(self.backend(), counts)?;
         let positions: Vec<u32> = starts
             .iter()
             .flat_map(|&start| (start..start + time).map(|position| position as u32))

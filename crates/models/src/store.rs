@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use anylora_checkpoint::{FloatType, StoredTensor, TensorFormat, Values};
 use anylora_engine::{Backend, DType, MemoryKind, Tensor, Weight};
-use anylora_quant::{BlockSize, GgmlFormat, Quantized4, Quantizer};
+use anylora_quant::{BlockSize, GgmlFormat, QuantError, Quantized4, Quantizer};
 
 use crate::{ModelError, Quantization, Result};
 
@@ -142,20 +142,34 @@ pub(crate) fn linear<B: Backend>(
 pub(crate) fn quantize(
     stored: &StoredTensor<'_>,
     quantization: Quantization,
-) -> std::result::Result<Quantized4, anylora_quant::QuantError> {
+) -> std::result::Result<Quantized4, QuantError> {
     let Quantization {
         codebook,
         block_size,
         double,
     } = quantization;
     let mut quantizer = Quantizer::with_capacity(codebook, block_size, stored.len());
+    for_each_chunk(stored, |chunk| quantizer.push(chunk))?;
+    let quantized = quantizer.finish()?;
+    if double {
+        quantized.double_quantize()
+    } else {
+        Ok(quantized)
+    }
+}
+
+/// A tensor's values in f32, in order, a chunk at a time.
+pub(crate) fn for_each_chunk<E: From<QuantError>>(
+    stored: &StoredTensor<'_>,
+    mut f: impl FnMut(&[f32]) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
     let mut chunk = vec![0.0; CHUNK.min(stored.len())];
     match &stored.values {
         Values::Dense { dtype, bytes } => {
             for bytes in bytes.chunks(CHUNK * dtype.size()) {
                 let chunk = &mut chunk[..bytes.len() / dtype.size()];
                 dtype.decode(bytes, chunk);
-                quantizer.push(chunk)?;
+                f(chunk)?;
             }
         }
         Values::Ggml { format, bytes } => {
@@ -163,18 +177,12 @@ pub(crate) fn quantize(
             for bytes in bytes.chunks(CHUNK / format.block_len() * format.block_bytes()) {
                 let chunk = &mut chunk[..bytes.len() / format.block_bytes() * format.block_len()];
                 format.dequantize(bytes, chunk)?;
-                quantizer.push(chunk)?;
+                f(chunk)?;
             }
         }
-        _ => quantizer.push(&stored.to_f32())?,
+        _ => f(&stored.to_f32())?,
     }
-    drop(chunk);
-    let quantized = quantizer.finish()?;
-    if double {
-        quantized.double_quantize()
-    } else {
-        Ok(quantized)
-    }
+    Ok(())
 }
 
 /// What [`matrix`] makes of a matrix of a format, without values: for plans.

@@ -93,6 +93,17 @@ impl<B: Backend> Adapters<B> {
         self.iter().map(|(_, _, adapter)| adapter.parameters()).sum()
     }
 
+    /// The same matrices with every adapter's scale multiplied by `factor`: 0 turns them off, 1 changes nothing.
+    #[must_use]
+    pub fn scaled(&self, factor: f32) -> Self {
+        let mut scaled = self.clone();
+        let all = scaled.blocks.iter_mut().flat_map(|block| &mut block.0);
+        for adapter in all.flatten() {
+            adapter.scale *= factor;
+        }
+        scaled
+    }
+
     /// Sets the dropout of every adapter for one micro-batch: probability `p`, the run's seed, and a step that differs
     /// between micro-batches. Each linear layer gets a mask of its own; `p` 0 turns dropout off.
     pub fn set_dropout(&mut self, p: f32, seed: u64, step: u32) {

@@ -13,6 +13,7 @@ mod limits;
 mod params;
 mod problem;
 mod reflect;
+mod shrink;
 mod sources;
 mod variants;
 

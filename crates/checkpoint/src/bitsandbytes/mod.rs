@@ -14,6 +14,7 @@
 //! Source: bitsandbytes 0.50 `functional.py:QuantState.as_dict`.
 
 mod method;
+mod names;
 mod parts;
 mod state;
 
@@ -24,14 +25,14 @@ use anylora_quant::{
 };
 
 pub(crate) use self::method::check_method;
+pub use self::names::QuantPart;
 use self::parts::Parts;
-use self::state::State;
+pub use self::state::QuantState;
 use crate::folder::Files;
 use crate::shards::Place;
 use crate::{CheckpointError, FloatType, Problem, Problems, Result, TensorFormat, TensorInfo};
 
-const STATE: &str = ".quant_state.bitsandbytes__";
-const PARTS: [&str; 4] = [".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map"];
+use self::names::{PARTS, STATE};
 
 /// A weight in 4 bits: the places of its parts, whose sizes fit each other.
 #[derive(Debug)]
@@ -80,7 +81,7 @@ pub(crate) fn take(files: &Files, tensors: &mut BTreeMap<String, Place>) -> Resu
     }
     // Parts of a weight that has no state; a bad state was reported above and took its parts along.
     for (name, place) in tensors.iter() {
-        if let Some(weight) = PARTS.iter().find_map(|part| name.strip_suffix(part)) {
+        if let Some(weight) = PARTS.iter().find_map(|(part, _)| name.strip_suffix(part)) {
             let expected = format!("`{weight}{STATE}nf4` beside it");
             problems.0.push(Problem::new(
                 &place.file,
@@ -111,7 +112,7 @@ impl Place4 {
         let (packed, absmax, map) = (take(""), take(".absmax"), take(".quant_map"));
         let (nested_absmax, nested_map) = (take(".nested_absmax"), take(".nested_quant_map"));
         let file = &state.file;
-        let state = State::parse(&format!("{file}: {}", tensor(state_name)), state.bytes(files))?;
+        let state = QuantState::parse(&format!("{file}: {}", tensor(state_name)), &state.bytes(files))?;
         let blocks = state.block_size.blocks(state.len);
         let mut parts = Parts {
             weight,
@@ -160,10 +161,7 @@ impl Place4 {
     }
 
     pub(crate) fn info(&self) -> TensorInfo {
-        let nested = self
-            .nested
-            .as_ref()
-            .map_or(0, |nested| nested.absmax.entry.range.len());
+        let nested = self.nested.as_ref().map_or(0, |nested| nested.absmax.len());
         TensorInfo {
             shape: self.shape.clone(),
             format: TensorFormat::Quantized4 {
@@ -171,7 +169,7 @@ impl Place4 {
                 block_size: self.block_size,
                 double: self.nested.is_some(),
             },
-            bytes: self.packed.entry.range.len() + self.absmax.entry.range.len() + nested,
+            bytes: self.packed.len() + self.absmax.len() + nested,
         }
     }
 
@@ -199,7 +197,7 @@ impl Place4 {
                 }
             }
         };
-        let (packed, len) = (self.packed.bytes(files).to_vec(), self.shape.iter().product());
+        let (packed, len) = (self.packed.bytes(files).into_owned(), self.shape.iter().product());
         Quantized4::new_from_parts(self.codebook, self.block_size, len, packed, absmax).map_err(|error| {
             CheckpointError::malformed(
                 &self.packed.file,
@@ -212,16 +210,11 @@ impl Place4 {
 }
 
 impl Place {
-    /// The tensor's bytes; the header was checked against the length of its file.
-    pub(crate) fn bytes<'a>(&self, files: &'a Files) -> &'a [u8] {
-        &files[&self.file][self.entry.range.clone()]
-    }
-
     /// An F32 tensor's values.
     fn f32s(&self, files: &Files) -> Vec<f32> {
         let bytes = self.bytes(files);
         let mut values = vec![0.0; bytes.len() / 4];
-        FloatType::F32.decode(bytes, &mut values);
+        FloatType::F32.decode(&bytes, &mut values);
         values
     }
 }

@@ -1,7 +1,6 @@
 //! The tensors that one weight consists of, held to what its state says.
 
 use super::tensor;
-use crate::safetensors::Entry;
 use crate::shards::Place;
 use crate::{Problem, Problems};
 
@@ -16,7 +15,7 @@ impl Parts<'_> {
     /// A part that must hold `bytes` bytes of any type.
     pub(super) fn container(&mut self, suffix: &str, place: Option<Place>, bytes: usize) -> Option<Place> {
         let expected = format!("{bytes} bytes, as the quant_state has it");
-        self.checked(suffix, place, expected, |entry| entry.range.len() == bytes)
+        self.checked(suffix, place, expected, |place| place.len() == bytes)
     }
 
     /// A part that must have `len` elements of a type.
@@ -27,8 +26,8 @@ impl Parts<'_> {
         dtype: &str,
         len: usize,
     ) -> Option<Place> {
-        self.checked(suffix, place, format!("{dtype} [{len}]"), |entry| {
-            entry.dtype.name == dtype && entry.shape.iter().product::<usize>() == len
+        self.checked(suffix, place, format!("{dtype} [{len}]"), |place| {
+            place.dtype.name == dtype && place.shape.iter().product::<usize>() == len
         })
     }
 
@@ -37,11 +36,11 @@ impl Parts<'_> {
         suffix: &str,
         place: Option<Place>,
         expected: String,
-        fits: impl Fn(&Entry) -> bool,
+        fits: impl Fn(&Place) -> bool,
     ) -> Option<Place> {
         let found = match &place {
-            Some(place) if fits(&place.entry) => None,
-            Some(place) => Some(format!("{} {:?}", place.entry.dtype.name, place.entry.shape)),
+            Some(place) if fits(place) => None,
+            Some(place) => Some(format!("{} {:?}", place.dtype.name, place.shape)),
             None => Some("no such tensor".into()),
         };
         let Some(found) = found else { return place };

@@ -5,23 +5,27 @@ use anylora_quant::{BlockSize, Codebook};
 use crate::fields::{Fields, parse_object};
 use crate::{CheckpointError, Result};
 
-/// A checked quant_state.
-pub(super) struct State {
-    pub(super) codebook: Codebook,
-    pub(super) block_size: BlockSize,
-    pub(super) shape: Vec<usize>,
+/// A checked quant_state: what the parts of a 4-bit weight are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuantState {
+    /// What the codes stand for.
+    pub codebook: Codebook,
+    /// Elements that share an absmax.
+    pub block_size: BlockSize,
+    /// The weight's shape.
+    pub shape: Vec<usize>,
     /// Elements, at least one.
-    pub(super) len: usize,
+    pub len: usize,
     /// Where the absmax are quantized: the blocks that share a scale, and what is added.
-    pub(super) nested: Option<(usize, f32)>,
+    pub nested: Option<(usize, f32)>,
 }
 
-impl State {
+impl QuantState {
     /// Parses the text of a tensor, whose file and name are `label`.
     ///
     /// # Errors
     /// [`CheckpointError::Malformed`] with every wrong field.
-    pub(super) fn parse(label: &str, bytes: &[u8]) -> Result<Self> {
+    pub fn parse(label: &str, bytes: &[u8]) -> Result<Self> {
         let object = parse_object(label, bytes)?;
         let mut f = Fields::new(label, "", &object);
         let codebook = match f.text("quant_type") {

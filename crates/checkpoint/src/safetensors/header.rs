@@ -13,7 +13,7 @@ use crate::fields::kind;
 use crate::{CheckpointError, Problem, Problems, Result};
 
 /// The format's own limit.
-const MAX_HEADER: u64 = 100_000_000;
+pub(super) const MAX_HEADER: u64 = 100_000_000;
 
 /// A checked header.
 #[derive(Debug)]
@@ -33,6 +33,21 @@ pub(crate) struct Entry {
     pub(crate) range: Range<usize>,
 }
 
+/// A file without room for its header's length.
+pub(super) fn too_short(file: &str, len: usize) -> CheckpointError {
+    CheckpointError::malformed(file, "header length", "8 bytes", format!("{len} bytes in all"))
+}
+
+/// The header's length, which is at most `limit` in a file of `len` bytes.
+pub(super) fn header_length(file: &str, length: [u8; 8], limit: u64, len: usize) -> Result<usize> {
+    let length = u64::from_le_bytes(length);
+    let fits = usize::try_from(length).ok().filter(|_| length <= limit);
+    fits.ok_or_else(|| {
+        let expected = format!("at most {limit} bytes, as the file has {len}");
+        CheckpointError::malformed(file, "header length", expected, length.to_string())
+    })
+}
+
 impl Header {
     /// Reads the header at the start of `bytes`, which are a whole file.
     ///
@@ -40,28 +55,18 @@ impl Header {
     /// [`CheckpointError::Malformed`] with every bad tensor.
     pub(crate) fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
         let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
-            let found = format!("{} bytes in all", bytes.len());
-            return Err(CheckpointError::malformed(
-                file,
-                "header length",
-                "8 bytes",
-                found,
-            ));
+            return Err(too_short(file, bytes.len()));
         };
-        let length = u64::from_le_bytes(*length);
         let limit = MAX_HEADER.min(rest.len() as u64);
-        let Some(json) = usize::try_from(length)
-            .ok()
-            .filter(|_| length <= limit)
-            .and_then(|n| rest.get(..n))
-        else {
-            return Err(CheckpointError::malformed(
-                file,
-                "header length",
-                format!("at most {limit} bytes, as the file has {}", bytes.len()),
-                format!("{length}"),
-            ));
-        };
+        let length = header_length(file, *length, limit, bytes.len())?;
+        Self::from_json(file, &rest[..length], bytes.len())
+    }
+
+    /// The header of a file of `len` bytes from its JSON, which begins at byte 8.
+    ///
+    /// # Errors
+    /// As [`Header::parse`].
+    pub(crate) fn from_json(file: &str, json: &[u8], len: usize) -> Result<Self> {
         let RawHeader(raw) =
             serde_json::from_slice(json).map_err(|error| CheckpointError::json(file, &error))?;
         let data = 8 + json.len();
@@ -76,7 +81,7 @@ impl Header {
                 continue;
             }
             let place = format!("tensor `{name}`");
-            match Entry::parse(&value, data, bytes.len()) {
+            match Entry::parse(&value, data, len) {
                 Ok(entry) => {
                     if header.tensors.insert(name, entry).is_some() {
                         problems.0.push(Problem::new(file, place, "one entry", "two"));
@@ -86,7 +91,7 @@ impl Header {
             }
         }
         problems.into_result()?;
-        header.check_ranges(file, data, bytes.len())?;
+        header.check_ranges(file, data, len)?;
         Ok(header)
     }
 

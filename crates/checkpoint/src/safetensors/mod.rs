@@ -6,9 +6,13 @@
 
 mod dtype;
 mod header;
+mod stream;
 mod writer;
 
 pub(crate) use dtype::Dtype;
 pub(crate) use header::{Entry, Header};
+pub use stream::{ShardReader, TensorPiece};
 pub(crate) use writer::write_f32_file;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use writer::{HeaderEntry, header_of};
 pub use writer::{SafetensorsWriter, TensorSpec};

@@ -36,8 +36,11 @@ impl TensorSpec {
     }
 }
 
-/// Entries of a header: name, dtype, shape, bytes.
-struct HeaderOf<'a>(&'a [TensorSpec]);
+/// A tensor of a header that is written: name, dtype, shape, bytes.
+pub(crate) type HeaderEntry<'a> = (&'a str, &'a str, &'a [usize], usize);
+
+/// Entries of a header, in the order of their data.
+struct HeaderOf<'a>(&'a [HeaderEntry<'a>]);
 
 impl Serialize for HeaderOf<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
@@ -45,10 +48,10 @@ impl Serialize for HeaderOf<'_> {
         // transformers and PEFT look for this.
         map.serialize_entry("__metadata__", &json!({"format": "pt"}))?;
         let mut at = 0;
-        for spec in self.0 {
-            let end = at + spec.bytes();
-            let entry = json!({"dtype": spec.dtype.name(), "shape": spec.shape, "data_offsets": [at, end]});
-            map.serialize_entry(&spec.name, &entry)?;
+        for (name, dtype, shape, bytes) in self.0 {
+            let end = at + bytes;
+            let entry = json!({"dtype": dtype, "shape": shape, "data_offsets": [at, end]});
+            map.serialize_entry(name, &entry)?;
             at = end;
         }
         map.end()
@@ -56,11 +59,26 @@ impl Serialize for HeaderOf<'_> {
 }
 
 /// The length and the header, padded with spaces so that the data are aligned to 8 bytes.
-fn header(specs: &[TensorSpec]) -> Vec<u8> {
+pub(crate) fn header_of(entries: &[HeaderEntry<'_>]) -> Vec<u8> {
     // Texts and numbers: nothing that JSON cannot say.
-    let mut json = serde_json::to_vec(&HeaderOf(specs)).unwrap_or_default();
+    let mut json = serde_json::to_vec(&HeaderOf(entries)).unwrap_or_default();
     json.resize(json.len().next_multiple_of(8), b' ');
     [&(json.len() as u64).to_le_bytes()[..], &json].concat()
+}
+
+fn header(specs: &[TensorSpec]) -> Vec<u8> {
+    let entries = specs.iter();
+    let entries: Vec<HeaderEntry<'_>> = entries
+        .map(|spec| {
+            (
+                spec.name.as_str(),
+                spec.dtype.name(),
+                spec.shape.as_slice(),
+                spec.bytes(),
+            )
+        })
+        .collect();
+    header_of(&entries)
 }
 
 /// A whole file of f32 tensors: name, shape, values.

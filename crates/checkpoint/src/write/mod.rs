@@ -79,7 +79,7 @@ fn temporary_file(path: &Path) -> Result<NamedTempFile> {
 }
 
 /// A folder beside `path`, which vanishes unless [`appear`] is called.
-fn temporary_folder(path: &Path) -> Result<TempDir> {
+pub(crate) fn temporary_folder(path: &Path) -> Result<TempDir> {
     std::fs::create_dir_all(parent(path)).map_err(CheckpointError::io(parent(path)))?;
     let prefix = prefix(path);
     let mut builder = Builder::new();
@@ -92,7 +92,7 @@ fn temporary_folder(path: &Path) -> Result<TempDir> {
 }
 
 /// Gives a finished folder its name, at which there is nothing or an empty folder.
-fn appear(temporary: TempDir, path: &Path) -> Result<()> {
+pub(crate) fn appear(temporary: TempDir, path: &Path) -> Result<()> {
     sync_folder(temporary.path())?;
     if path.is_dir() {
         std::fs::remove_dir(path).map_err(CheckpointError::io(path))?;
