@@ -32,7 +32,7 @@ pub enum Command {
     Generate(generate::Generate),
     Chat(chat::Chat),
     Train(Box<train::Train>),
-    Evaluate(evaluate::Evaluate),
+    Evaluate(Box<evaluate::Evaluate>),
     Plan(Box<plan::Plan>),
     Merge(merge::Merge),
     Export(export::Export),
