@@ -144,36 +144,39 @@ export class Conversation {
       answer.finish("stopped");
       return;
     }
-    const { name, scale } = answer.adapter;
-    const model = this.#model();
-    const raw = !model.info.hasChatTemplate;
-    const prompt = raw ? turn.prompt : this.#messages(turn, lane);
-    const generation = model.generate(prompt, { ...settings, raw, adapter: name, scale, signal });
     answer.begin();
-    try {
-      for await (const { text } of generation) {
-        answer.add(text);
-        this.#follow();
-      }
-    } catch (error) {
-      if (!(error instanceof AnyLoraError) || error.code !== "aborted") {
-        answer.finish("failed");
-        throw error;
+    const turns = this.#turns.slice(0, this.#turns.indexOf(turn));
+    for (let left = 0; ; left += 1) {
+      try {
+        const generation = this.#generate(turn, turns.slice(left), lane, answer.adapter, settings);
+        for await (const { text } of generation) {
+          answer.add(text);
+          this.#follow();
+        }
+        answer.finish((await generation.stats).finish, await generation.stats, left);
+        return;
+      } catch (error) {
+        if (error.code === "aborted") {
+          answer.finish("stopped");
+          return;
+        }
+        // A conversation that has grown too long loses its oldest turns.
+        if (error.code !== "argument" || left >= turns.length) {
+          answer.finish("failed");
+          throw error;
+        }
       }
     }
-    const stats = await generation.stats;
-    answer.finish(signal.aborted ? "stopped" : stats.finish, stats);
   }
 
-  /** What a lane has said so far; where it was silent, what the other one said. */
-  #messages(turn, lane) {
-    const messages = system();
-    for (const { prompt, answers } of this.#turns.slice(0, this.#turns.indexOf(turn))) {
-      const answer = answers[lane] ?? answers.main;
-      messages.push({ role: "user", content: prompt }, { role: "assistant", content: answer.text });
+  #generate(turn, turns, lane, { name, scale }, settings) {
+    const model = this.#model();
+    if (!model) {
+      throw new AnyLoraError("device-lost", "the GPU was lost");
     }
-    messages.push({ role: "user", content: turn.prompt });
-    return messages;
+    const raw = !model.info.hasChatTemplate;
+    const prompt = raw ? turn.prompt : messages(turns, lane, turn.prompt);
+    return model.generate(prompt, { ...settings, raw, adapter: name, scale, signal: this.#abort.signal });
   }
 
   #setBusy(busy) {
@@ -192,6 +195,15 @@ export class Conversation {
       scroll.scrollTop = scroll.scrollHeight;
     }
   }
+}
+
+/** What a lane has said so far, where it was silent what the other one said, and the new message. */
+function messages(turns, lane, prompt) {
+  const said = turns.flatMap(({ prompt, answers }) => [
+    { role: "user", content: prompt },
+    { role: "assistant", content: (answers[lane] ?? answers.main).text },
+  ]);
+  return [...system(), ...said, { role: "user", content: prompt }];
 }
 
 /** One answer on the page. */
@@ -225,7 +237,8 @@ class Answer {
     this.footer.textContent = "Writing";
   }
 
-  finish(how, stats) {
+  /** `how` it ended; `left`: so many turns were left out of what the model read. */
+  finish(how, stats, left = 0) {
     this.element.classList.remove("running");
     const parts = [];
     if (stats) {
@@ -238,6 +251,9 @@ class Answer {
     const ends = { length: "cut at the longest answer", stopped: "stopped", failed: "failed", aborted: "stopped" };
     if (ends[how]) {
       parts.push(ends[how]);
+    }
+    if (left > 0) {
+      parts.push(`without the first ${left} of the conversation's turns`);
     }
     this.footer.textContent = parts.join(" · ");
     const copy = element("button", {

@@ -34,8 +34,8 @@ async function start() {
   }
   byId("model-url").value = url;
   const more = query.getAll("adapter").map((url) => ({ url }));
-  const served_ = Array.isArray(served?.adapters) ? served.adapters : [];
-  await open(url, [...served_, ...more]);
+  const beside = Array.isArray(served?.adapters) ? served.adapters : [];
+  await open(url, [...beside, ...more]);
 }
 
 async function servedSite() {
@@ -50,10 +50,11 @@ async function servedSite() {
 /** Loads the model at an address, then adapters `{url, name?}`. */
 async function open(url, wanted) {
   if (await openModel(url)) {
+    adapters.forget();
     for (const { url, name } of wanted) {
       await adapters.add(url, name);
     }
-    adapters.show();
+    byId("add-adapter").open = model?.adapters.length === 0;
     byId("prompt").focus();
   }
 }
@@ -154,7 +155,7 @@ function showModelLine() {
   }
   const { name } = adapters.current;
   const kinds = { nf4: "NF4", fp4: "FP4", none: "unquantized" };
-  line.textContent = `${model.info.name} · ${countText(model.info.parameters)} · ${kinds[model.info.quantization] ?? ""}`;
+  line.textContent = `${model.info.name} · ${countText(model.info.parameters)} parameters · ${kinds[model.info.quantization] ?? ""}`;
   byId("empty-adapter").textContent = name === null ? "" : `The adapter ${name} answers.`;
   byId("compare").disabled = name === null;
   byId("compare").title =

@@ -26,7 +26,11 @@ const TITLES = {
   "device-lost": "The GPU was lost",
 };
 
-const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+/** A text with a capital at its beginning and a stop at its end. */
+function sentence(text) {
+  const begun = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?:]$/.test(begun) ? begun : `${begun}.`;
+}
 
 /** Fills the start page's place for problems. `again` is what the button does. */
 export function showProblem(error, again) {
@@ -53,7 +57,7 @@ export function alertError(error, action) {
   const close = () => alert.remove();
   const message = element("p", {}, element("strong", { text: sentence(error.message) }));
   if (error.hint) {
-    message.append(` ${sentence(error.hint)}.`);
+    message.append(` ${sentence(error.hint)}`);
   }
   alert.append(message);
   if (action) {
