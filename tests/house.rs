@@ -117,18 +117,13 @@ fn devices_are_named_by_their_engines_only() {
 }
 
 #[test]
-fn the_browser_engine_pulls_in_no_burn() {
-    let tree = cargo(&[
-        "tree",
-        "--offline",
-        "--prefix",
-        "none",
-        "-p",
-        "anylora-engine-wgpu",
-    ]);
-    assert!(tree.lines().any(|line| line.starts_with("wgpu ")), "{tree}");
-    let burn: Vec<&str> = tree.lines().filter(|line| line.contains("burn")).collect();
-    assert!(burn.is_empty(), "{burn:?}");
+fn the_browser_pulls_in_no_burn() {
+    for package in ["anylora-engine-wgpu", "anylora-web"] {
+        let tree = cargo(&["tree", "--offline", "--prefix", "none", "-p", package]);
+        assert!(tree.lines().any(|line| line.starts_with("wgpu ")), "{tree}");
+        let burn: Vec<&str> = tree.lines().filter(|line| line.contains("burn")).collect();
+        assert!(burn.is_empty(), "{package}: {burn:?}");
+    }
 }
 
 #[test]
@@ -159,7 +154,7 @@ const VAGUE: [&str; 5] = ["utils", "util", "helpers", "manager", "base"];
 #[test]
 fn files_are_short_and_named_for_what_they_hold() {
     let mut found = Vec::new();
-    for folder in ["benches", "cli", "crates", "shaders", "tests"] {
+    for folder in ["benches", "cli", "crates", "shaders", "tests", "web/src"] {
         sources(&root().join(folder), &mut found);
     }
     assert!(found.len() > 100, "{}", found.len());

@@ -92,7 +92,8 @@ fn an_adapter_changes_the_answer_and_must_fit() {
     // q_proj, k_proj, v_proj and o_proj of both blocks have other widths.
     assert!(error.contains("8 bad tensors"), "{error}");
     assert!(
-        error.contains("model.layers.1.self_attn.o_proj.lora_A.weight`: expected [") && error.contains("hint:"),
+        error.contains("model.layers.1.self_attn.o_proj.lora_A.weight`: expected [")
+            && error.contains("hint:"),
         "{error}"
     );
 }

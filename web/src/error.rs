@@ -89,10 +89,7 @@ impl From<ModelError> for WebError {
             ModelError::Engine(error) => return error.into(),
             ModelError::Adapter(_) => ("adapter", error.hint()),
             ModelError::Token { .. } => ("argument", error.hint()),
-            _ => (
-                "format",
-                Some(PACK_AGAIN.to_owned()),
-            ),
+            _ => ("format", Some(PACK_AGAIN.to_owned())),
         };
         Self::new(code, error.to_string(), hint.as_deref())
     }

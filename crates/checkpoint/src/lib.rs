@@ -35,7 +35,7 @@ pub use config::{ModelConfig, RopeConfig, RopeScaling};
 pub use error::{CheckpointError, Problem, Problems, Result};
 pub use folder::{Files, SideFiles};
 pub use generation::GenerationConfig;
-pub use pack::{MAX_PART_BYTES, PackManifest, PackPart, PackQuantization};
+pub use pack::{MAX_PART_BYTES, PackManifest, PackPart, PackQuantization, split_part};
 #[cfg(not(target_arch = "wasm32"))]
 pub use pack::{PackTensor, PackWriter};
 pub use safetensors::{SafetensorsWriter, ShardReader, TensorPiece, TensorSpec};

@@ -11,7 +11,7 @@ mod target;
 use std::collections::BTreeMap;
 
 use anylora_checkpoint::{
-    ModelConfig, QuantPart, ShardReader, StoredTensor, TensorFormat, TensorPiece, Values,
+    ModelConfig, QuantPart, ShardReader, StoredTensor, TensorFormat, TensorPiece, Values, split_part,
 };
 use anylora_engine::{Backend, DType, Weight};
 
@@ -118,7 +118,10 @@ impl<B: Backend> StreamLoader<B> {
 impl<B: Backend> Arriving<B> {
     /// Takes a piece of a tensor; what is whole with it goes where it belongs.
     fn take(&mut self, loader: &mut Loader<B>, piece: &TensorPiece<'_>) -> Result<()> {
-        let (name, part) = split(piece.name);
+        let (name, part) = match split_part(piece.name) {
+            Some((name, number, count)) => (name, Some((number, count))),
+            None => (piece.name, None),
+        };
         if loader.is_ignored(name) {
             return Ok(());
         }
@@ -228,17 +231,6 @@ fn bytes(name: &str, shape: &[usize], size: usize) -> Result<usize> {
     sizes
         .try_fold(size, |bytes, size| bytes.checked_mul(*size))
         .ok_or_else(|| problem(name, "a shape that memory can hold", format!("{shape:?}")))
-}
-
-/// The whole tensor's name of one that is cut by rows, with its part's number and their count, from 1.
-fn split(name: &str) -> (&str, Option<(usize, usize)>) {
-    let parse = || {
-        let (whole, part) = name.rsplit_once(".part-")?;
-        let (number, count) = part.split_once("-of-")?;
-        let five = |digits: &str| (digits.len() == 5).then(|| digits.parse().ok()).flatten();
-        Some((whole, (five(number)?, five(count)?)))
-    };
-    parse().map_or((name, None), |(whole, part)| (whole, Some(part)))
 }
 
 fn unknown<B: Backend>(loader: &Loader<B>, name: &str, piece: &TensorPiece<'_>) -> ModelError {

@@ -30,5 +30,6 @@ pub use manifest::{MAX_PART_BYTES, PackManifest, PackPart, PackQuantization};
 #[cfg(not(target_arch = "wasm32"))]
 pub use shards::PackTensor;
 pub(crate) use split::join;
+pub use split::split_part;
 #[cfg(not(target_arch = "wasm32"))]
 pub use writer::PackWriter;

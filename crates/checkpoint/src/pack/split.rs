@@ -11,8 +11,8 @@ pub(super) fn part_name(tensor: &str, i: usize, count: usize) -> String {
     format!("{tensor}.part-{:05}-of-{count:05}", i + 1)
 }
 
-/// Tensor, number from 1, and count of a part's name.
-fn parse(name: &str) -> Option<(&str, usize, usize)> {
+/// The tensor, the number from 1 and the count of a split tensor's part (`T.part-00002-of-00003`), from its name.
+pub fn split_part(name: &str) -> Option<(&str, usize, usize)> {
     let (rest, count) = name.rsplit_once("-of-")?;
     let (tensor, number) = rest.rsplit_once(".part-")?;
     let five = |digits: &str| {
@@ -30,7 +30,7 @@ pub(crate) fn join(tensors: &mut BTreeMap<String, Place>) -> Result<()> {
     // By tensor, and in a map by name the parts come in order.
     let mut found: BTreeMap<String, Vec<(usize, usize, String)>> = BTreeMap::new();
     for name in tensors.keys() {
-        if let Some((tensor, number, count)) = parse(name) {
+        if let Some((tensor, number, count)) = split_part(name) {
             let parts = found.entry(tensor.to_owned()).or_default();
             parts.push((number, count, name.clone()));
         }
