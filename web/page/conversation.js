@@ -6,7 +6,7 @@ import { alertError } from "./problems.js";
 import { sampling, system } from "./settings.js";
 
 /** Pixels from the end within which the view follows an answer. */
-const FOLLOW = 80;
+const FOLLOW = 200;
 
 export class Conversation {
   /** Gives the model, and the adapter in use: `{name, scale}`, name null for the base model. */
@@ -147,17 +147,18 @@ export class Conversation {
     answer.begin();
     const turns = this.#turns.slice(0, this.#turns.indexOf(turn));
     for (let left = 0; ; left += 1) {
+      const generation = this.#generate(turn, turns.slice(left), lane, answer.adapter, settings);
       try {
-        const generation = this.#generate(turn, turns.slice(left), lane, answer.adapter, settings);
         for await (const { text } of generation) {
           answer.add(text);
           this.#follow();
         }
-        answer.finish((await generation.stats).finish, await generation.stats, left);
+        const stats = await generation.stats;
+        answer.finish(stats.finish, stats, left);
         return;
       } catch (error) {
         if (error.code === "aborted") {
-          answer.finish("stopped");
+          answer.finish("stopped", await generation.stats.catch(() => undefined), left);
           return;
         }
         // A conversation that has grown too long loses its oldest turns.
@@ -191,7 +192,7 @@ export class Conversation {
   /** Keeps the end in view, unless the visitor has scrolled away from it. */
   #follow() {
     const scroll = byId("scroll");
-    if (scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < FOLLOW + 200) {
+    if (scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < FOLLOW) {
       scroll.scrollTop = scroll.scrollHeight;
     }
   }
@@ -199,10 +200,16 @@ export class Conversation {
 
 /** What a lane has said so far, where it was silent what the other one said, and the new message. */
 function messages(turns, lane, prompt) {
-  const said = turns.flatMap(({ prompt, answers }) => [
-    { role: "user", content: prompt },
-    { role: "assistant", content: (answers[lane] ?? answers.main).text },
-  ]);
+  const said = turns.flatMap(({ prompt, answers }) => {
+    const { text } = answers[lane] ?? answers.main;
+    // A turn that failed or was stopped before the first word was none.
+    return text
+      ? [
+          { role: "user", content: prompt },
+          { role: "assistant", content: text },
+        ]
+      : [];
+  });
   return [...system(), ...said, { role: "user", content: prompt }];
 }
 
