@@ -17,7 +17,7 @@ fn run(criterion: &mut Criterion, gpu: &Wgpu) -> Result<()> {
     for act in activations(gpu) {
         let out = tensor(gpu, &[rows, columns], act)?;
         for dtype in [DType::F32, DType::F16, DType::BF16] {
-            let table = tensor(gpu, &[vocab, columns], dtype)?;
+            let table = tensor(gpu, &[vocab, columns], dtype)?.into();
             let bytes = Throughput::Bytes((rows * columns * (dtype.size() + act.size())) as u64);
             let name = format!("{dtype} to {act} {rows}x{columns}");
             bench(criterion, gpu, ["embedding", &name], bytes, || {

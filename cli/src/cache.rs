@@ -1,13 +1,15 @@
 //! The user's cache folder: demo models, and packed weights for the next start.
 
 use std::fmt::Write;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result};
 use anylora_checkpoint::Checkpoint;
 use anylora_models::{Packed, Quantization};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::model::model_error;
@@ -18,6 +20,34 @@ pub fn folder(name: &str) -> Result<PathBuf> {
     let folder = cache.join("anylora").join(name);
     std::fs::create_dir_all(&folder).with_context(|| format!("{} could not be made", folder.display()))?;
     Ok(folder)
+}
+
+/// What was found for `key` before, else what `find` finds now, which is kept. A cache that can't be read or written
+/// is none.
+pub fn kept<T: Serialize + DeserializeOwned>(
+    name: &str,
+    key: &str,
+    find: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let hash = hex(&Sha256::digest(key.as_bytes()));
+    let folder = folder(name).ok();
+    let file = folder
+        .as_ref()
+        .map(|folder| folder.join(format!("{}.json", &hash[..32])));
+    let before = file.as_ref().and_then(|file| std::fs::read(file).ok());
+    if let Some(found) = before.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+        return Ok(found);
+    }
+    let found = find()?;
+    if let (Some(folder), Some(file), Ok(bytes)) = (folder, file, serde_json::to_vec(&found)) {
+        let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut new| {
+            new.write_all(&bytes)?;
+            new.persist(file).map_err(|error| error.error)
+        });
+        // The next run measures again.
+        written.ok();
+    }
+    Ok(found)
 }
 
 /// The packed layers of the model at `path`, made where they are not in the cache or its files have changed since.

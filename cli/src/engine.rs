@@ -5,6 +5,8 @@ use anylora_engine::{Backend, DeviceInfo, DeviceKind, DeviceSpec};
 use anylora_engine_burn::Cpu;
 use anylora_engine_wgpu::{OpenError, OpenOptions, Wgpu};
 use clap::Args;
+use serde::Serialize;
+use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System};
 
 use crate::error::Annotate;
 
@@ -52,12 +54,48 @@ pub fn memory_bytes(device: &DeviceInfo) -> Option<u64> {
     found.and_then(|report| report.memory_bytes)
 }
 
-/// All of this machine's memory, where the system says it in /proc.
+/// All of this machine's memory, or what the group of processes may have where that is less.
 pub fn host_memory_bytes() -> Option<u64> {
-    let described = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let total = described
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
+    let mut system = System::new();
+    system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+    let group = system.cgroup_limits().map(|limits| limits.total_memory);
+    let total = system.total_memory();
+    Some(group.map_or(total, |group| group.min(total))).filter(|&bytes| bytes > 0)
+}
+
+/// What this process has in memory now, where the system tells.
+pub fn resident_bytes() -> Option<u64> {
+    let id = sysinfo::get_current_pid().ok()?;
+    let mut system = System::new();
+    let asked = ProcessRefreshKind::nothing().with_memory();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[id]), true, asked);
+    Some(system.process(id)?.memory())
+}
+
+/// What opening a device took, beside what it is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Opening {
+    /// Host memory: the growth of this process.
+    pub host_bytes: Option<u64>,
+    /// The device's own memory. Only Vulkan tells, on hardware.
+    pub device_bytes: Option<u64>,
+}
+
+/// [`with_device`] for a job that wants to know what opening took.
+pub fn with_measured<J: Job>(spec: DeviceSpec, make: impl FnOnce(Opening) -> J) -> Result<J::Output> {
+    struct Measured<F>(F, Option<u64>);
+    impl<J: Job, F: FnOnce(Opening) -> J> Job for Measured<F> {
+        type Output = J::Output;
+
+        fn run<B: Backend>(self, backend: B) -> Result<J::Output> {
+            pollster::block_on(backend.synchronize())?;
+            let grown = |before: u64| Some(resident_bytes()?.saturating_sub(before));
+            let opening = Opening {
+                host_bytes: self.1.and_then(grown),
+                device_bytes: backend.driver_bytes(),
+            };
+            (self.0)(opening).run(backend)
+        }
+    }
+    with_device(spec, OpenOptions::default(), Measured(make, resident_bytes()))
 }

@@ -6,10 +6,12 @@
     reason = "a test fails by panicking"
 )]
 
+mod answers;
 mod check_data;
 mod devices;
 mod evaluate;
 mod generate;
+mod hub;
 mod pack;
 mod plan;
 mod train;

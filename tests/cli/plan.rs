@@ -202,3 +202,144 @@ fn wrong_requests_end_with_2() {
     );
     run(&["plan", "--shape", "llama-7b", "--csv"], 2);
 }
+
+#[test]
+fn a_device_is_measured_once() {
+    let cache = tempfile::tempdir().unwrap();
+    let model = format!("{}/../tests/fixtures/tiny/tiny-llama", env!("CARGO_MANIFEST_DIR"));
+    let plan = |more: &[&str]| {
+        let arguments = [
+            "plan",
+            "--model",
+            &model,
+            "--device",
+            "software",
+            "--max-length",
+            "32",
+            "--json",
+        ];
+        let mut command = crate::anylora(&[&arguments[..], more].concat());
+        let output = command.env("XDG_CACHE_HOME", cache.path()).assert().success();
+        let output = output.get_output();
+        let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let measured = String::from_utf8_lossy(&output.stderr).contains("for two seconds");
+        (plan, measured)
+    };
+    let (unmeasured, measured) = plan(&["--no-probe"]);
+    assert!(!measured && unmeasured["estimated_seconds_per_step"].is_null());
+    // A software driver compiles with LLVM in this process: that is some megabytes.
+    let driver = unmeasured["device"]["opening"]["host_bytes"].as_u64().unwrap();
+    assert!(driver > 1 << 20 && driver < GIB, "{driver}");
+    let (first, measured) = plan(&[]);
+    assert!(measured);
+    let (second, measured) = plan(&[]);
+    assert!(!measured && first["device"]["ceilings"] == second["device"]["ceilings"]);
+    let seconds = first["estimated_seconds_per_step"].as_f64().unwrap();
+    let ceilings = |name: &str| first["device"]["ceilings"][name].as_f64().unwrap();
+    let number = |name: &str| first[name].as_f64().unwrap();
+    let expected = number("flops_per_step") / ceilings("flops_per_second")
+        + number("elementwise_bytes_per_step") / ceilings("bytes_per_second")
+        + number("launches_per_step") * ceilings("seconds_per_launch");
+    assert!(
+        (seconds / expected - 1.0).abs() < 1e-9 && seconds > 0.0,
+        "{seconds} {expected}"
+    );
+    // Another format of the weights is another product.
+    let (_, measured) = plan(&["--method", "lora"]);
+    assert!(measured);
+}
+
+#[test]
+fn what_recompute_and_packing_change_is_what_plans_say() {
+    let settings = ["--shape", "qwen2.5-0.5b", "--max-length", "256"];
+    let plan = json(&[&settings[..], &["--vram", "8GiB"]].concat());
+    for (option, name) in [("--recompute", "recompute"), ("--packing", "packing")] {
+        for (value, key) in [("true", "on"), ("false", "off")] {
+            let with = json(&[&settings[..], &[option, value]].concat());
+            assert_eq!(plan["vram"][name][key], total(&with), "{name} {value}");
+        }
+    }
+    let limits = plan["vram"]["limits"].as_array().unwrap();
+    assert!(limits.iter().any(|of| of["packing"] == false));
+    let host = &plan["peak_host_bytes"];
+    let kinds = host["by_kind"].as_object().unwrap();
+    let sum: u64 = kinds.values().filter_map(Value::as_u64).sum();
+    assert_eq!(host["total"], sum);
+}
+
+/// The highest resident memory of a run on the CPU engine, looked at from outside, against the plan; and a step's time
+/// against its estimate.
+#[test]
+#[cfg(target_os = "linux")]
+#[ignore = "needs the model that scripts/fetch-smollm2 smollm2-q4_1 gets, and a release build"]
+fn on_the_cpu_engine_the_plan_is_near_what_the_system_sees() {
+    let cache = std::env::var("XDG_CACHE_HOME").unwrap_or(std::env::var("HOME").unwrap() + "/.cache");
+    let model = format!("{cache}/anylora/models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    let data = format!(
+        "{}/../examples/movie_snippets_train.jsonl",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let folder = tempfile::tempdir().unwrap();
+    for (quant, recompute) in [
+        ("none", "false"),
+        ("nf4", "false"),
+        ("nf4", "true"),
+        ("none", "true"),
+    ] {
+        let settings = [
+            "--model",
+            &model,
+            "--quant",
+            quant,
+            "--recompute",
+            recompute,
+            "--max-length",
+            "128",
+            "--device",
+            "cpu",
+            "--train-on",
+            "all",
+        ];
+        let plan = json(&settings);
+        let planned = plan["peak_host_bytes"]["total"].as_f64().unwrap();
+        let out = folder.path().join(format!("{quant}-{recompute}"));
+        let out_text = out.display().to_string();
+        let files = ["train", "--data", &data, "--out", &out_text, "--steps", "3"];
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_anylora"))
+            .args([&files, &settings[..]].concat())
+            .stderr(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut resident = 0;
+        while child.try_wait().unwrap().is_none() {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+            resident = resident.max(kib.unwrap_or(0) * 1024);
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert!(child.wait().unwrap().success());
+        let metrics = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+        let mut seconds: Vec<f64> = metrics
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).unwrap()["seconds"].as_f64())
+            .collect();
+        seconds.sort_by(f64::total_cmp);
+        let (step, estimate) = (seconds[1], plan["estimated_seconds_per_step"].as_f64().unwrap());
+        println!(
+            "{quant}, recompute {recompute}: planned {planned}, resident {resident}, ratio {:.3}; a step {step:.2} s, \
+             estimated {estimate:.2} s, ratio {:.2}",
+            planned / resident as f64,
+            estimate / step
+        );
+        assert!(
+            (planned / resident as f64 - 1.0).abs() < 0.1,
+            "{quant}, recompute {recompute}"
+        );
+        assert!(
+            (0.33..3.0).contains(&(estimate / step)),
+            "{quant}, recompute {recompute}"
+        );
+    }
+}

@@ -157,7 +157,10 @@ impl<B: Backend> Block<B> {
     /// Forward, the loss, and the gradient of the block's output.
     pub fn forward(&self) -> Result<Forward<B>> {
         let mut tape = Tape::default();
-        let input = tape.leaf(ops::embedding(&self.ids, &self.embedding, self.act)?, true);
+        let input = tape.leaf(
+            ops::embedding(&self.ids, &self.embedding.clone().into(), self.act)?,
+            true,
+        );
         let layer = |tape: &mut Tape<B>, x, place: usize, bias| {
             tape.lora_linear(x, &self.weights[place], bias, &self.adapters[place].lora)
         };

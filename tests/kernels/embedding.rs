@@ -12,12 +12,12 @@ fn embedding<B: Backend>(device: &B, act: DType, [rows, vocab, columns]: [usize;
         let mut ids = Indices::random(2, [rows], vocab as u32);
         ids.values[rows - 1] = vocab as i32 - 1;
         let expected = reference::to_vec(&reference::embedding(ids.leaf(), table.leaf()));
-        let out = ops::embedding(&ids.view_on(device), &table.view_on(device), act).unwrap();
+        let out = ops::embedding(&ids.view_on(device), &table.view_on(device).into(), act).unwrap();
         close(&format!("of {dtype}"), &out, &expected, Tolerance::of(act));
 
         let output = Output::new(device, &[rows, columns], act);
         device
-            .embedding(&ids.on(device), &table.on(device), &output.view)
+            .embedding(&ids.on(device), &table.on(device).into(), &output.view)
             .unwrap();
         close("view", &output.view, &expected, Tolerance::of(act));
         output.check_around();
@@ -58,7 +58,7 @@ fn past<B: Backend>(device: &B, act: DType, [rows, vocab, columns]: [usize; 3]) 
     // Memory that nobody wrote is NaN here too.
     let out = Operand::new([rows, columns], act, vec![0.0; rows * columns]).on(device);
     device
-        .embedding(&ids.on(device), &table.on(device), &out)
+        .embedding(&ids.on(device), &table.on(device).into(), &out)
         .unwrap();
     let found = read(&out);
     for (row, values) in found.chunks(columns).enumerate() {

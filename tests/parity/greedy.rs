@@ -1,10 +1,15 @@
 //! The greedy continuation, token by token, with and without the KV cache.
 
+use std::ops::ControlFlow;
+
+use anylora_checkpoint::Checkpoint;
 use anylora_engine::Backend;
+use anylora_generate::{Event, GenerationOptions, Prompter, Session, generate, generate_batch};
 use anylora_models::LoadOptions;
+use pollster::block_on;
 
 use crate::engines::on_engines;
-use crate::goldens::{Goldens, TINY, argmax, distance, load, values};
+use crate::goldens::{Goldens, TINY, argmax, distance, folder, load, values};
 
 const PROMPT: usize = 16;
 
@@ -77,4 +82,41 @@ fn cached_batch_equals_whole<B: Backend>(backend: &B) {
     }
 }
 
-on_engines!(without_cache, with_cache, cached_batch_equals_whole);
+/// Prompts of different lengths at once give what each gives alone; the recorded one gives the recorded text.
+fn batch_equals_alone<B: Backend>(backend: &B) {
+    for name in TINY {
+        let model = load(backend, name, LoadOptions::default());
+        let prompter = Prompter::new(&Checkpoint::open(&folder(name)).unwrap()).unwrap();
+        let goldens = Goldens::open(name, "forward.safetensors");
+        let (_, expected) = goldens.ids("greedy");
+        let prompts = [
+            expected[..PROMPT].to_vec(),
+            expected[2..5].to_vec(),
+            expected[1..2].to_vec(),
+            expected[3..PROMPT + 8].to_vec(),
+        ];
+        let options = GenerationOptions {
+            max_tokens: expected.len() - PROMPT,
+            ..GenerationOptions::default()
+        };
+        let together = block_on(generate_batch(&model, None, &prompter, &prompts, &options)).unwrap();
+        for (prompt, found) in prompts.iter().zip(&together) {
+            let mut session = Session::new(&model, None);
+            let go_on = |_: Event<'_>| ControlFlow::Continue(());
+            let alone = block_on(generate(&mut session, &prompter, prompt, &options, go_on)).unwrap();
+            assert_eq!(*found, alone, "{name}, a prompt of {}", prompt.len());
+        }
+        let found = &together[0].tokens;
+        assert!(
+            expected[PROMPT..].starts_with(found) && !found.is_empty(),
+            "{name}"
+        );
+    }
+}
+
+on_engines!(
+    without_cache,
+    with_cache,
+    cached_batch_equals_whole,
+    batch_equals_alone
+);

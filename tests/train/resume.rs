@@ -28,7 +28,7 @@ fn train<B: Backend>(
         Ok((path, progress)) => {
             snapshot::load(&path, trainer.parameters()).unwrap();
             position = progress.position.clone();
-            let folder = RunFolder::resume(out, progress.step).unwrap();
+            let folder = RunFolder::resume(out, config, progress.step).unwrap();
             *trainer.progress_mut() = progress;
             folder
         }

@@ -2,6 +2,7 @@
 
 mod chat;
 mod check_data;
+mod compare;
 mod devices;
 mod evaluate;
 mod export;
@@ -19,7 +20,9 @@ use clap::Subcommand;
 
 /// The program's command line, with what only running it can tell: the defaults of settings.
 pub fn described(command: clap::Command) -> clap::Command {
-    command.mut_subcommand("train", train::described)
+    command
+        .mut_subcommand("train", train::described)
+        .mut_subcommand("compare", compare::described)
 }
 
 /// What `anylora` does.
@@ -34,6 +37,7 @@ pub enum Command {
     Train(Box<train::Train>),
     Evaluate(evaluate::Evaluate),
     Plan(Box<plan::Plan>),
+    Compare(Box<compare::Compare>),
     Merge(merge::Merge),
     Export(export::Export),
     Pack(pack::Pack),
@@ -53,6 +57,7 @@ impl Command {
             Self::Train(command) => command.run(),
             Self::Evaluate(command) => command.run(),
             Self::Plan(command) => command.run(),
+            Self::Compare(command) => command.run(),
             Self::Merge(command) => command.run(),
             Self::Export(command) => command.run(),
             Self::Pack(command) => command.run(),

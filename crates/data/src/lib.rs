@@ -13,6 +13,6 @@ mod tokenizer;
 pub use batch::{Batch, BatchError, BatchOptions, Batches, Position};
 pub use check::{Bucket, Finding, FindingKind, Lengths, Piece, Report, check, pieces};
 pub use dataset::{DataError, Dataset, Example, FileKind, Format, Problem, UnknownFormatName};
-pub use encode::{EncodeError, EncodeOptions, Encoded, Encoder, IGNORED, TrainOn};
+pub use encode::{EncodeError, EncodeOptions, Encoded, Encoder, IGNORED, TrainOn, alpaca_prompt};
 pub use template::{ChatTemplate, Message, RenderOptions, TemplateError};
 pub use tokenizer::{Encoding, TextStream, Tokenizer, TokenizerConfig, TokenizerError};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anylora_engine::{
     AdamW, Attention, AttentionBackward, AttentionDecode, Backend, Caps, DType, DeviceInfo, DeviceKind,
-    Ledger, Linear, LinearBackward, LoraDown, LoraGrad, Result, Tensor,
+    Ledger, Linear, LinearBackward, LoraDown, LoraGrad, Result, Tensor, Weight,
 };
 use burn::backend::Flex;
 use burn::tensor::backend::Backend as BurnBackend;
@@ -108,7 +108,7 @@ impl<B: BurnBackend> Backend for Burn<B> {
         ready(Ok(()))
     }
 
-    fn embedding(&self, ids: &Tensor<Self>, table: &Tensor<Self>, out: &Tensor<Self>) -> Result<()> {
+    fn embedding(&self, ids: &Tensor<Self>, table: &Weight<Self>, out: &Tensor<Self>) -> Result<()> {
         ops::embedding(ids, table, out)
     }
 

@@ -18,7 +18,7 @@ fn embedding_of_each_type_and_ids_past_the_table() {
     let cpu = Cpu::new(None);
     let (table, table_ref) = pair(&cpu, 1, [7, 5]);
     let ids = [3, 0, 6, 3];
-    let out = ops::embedding(&unsigned(&cpu, &[4], &ids), &table, DType::F32).unwrap();
+    let out = ops::embedding(&unsigned(&cpu, &[4], &ids), &table.into(), DType::F32).unwrap();
     same(
         "embedding",
         &out,
@@ -28,7 +28,7 @@ fn embedding_of_each_type_and_ids_past_the_table() {
     let halves: Vec<half::f16> = values(1, 35).into_iter().map(half::f16::from_f32).collect();
     let bytes: &[u8] = bytemuck::cast_slice(&halves);
     let table = Tensor::from_bytes(&cpu, &[7, 5], DType::F16, MemoryKind::Weights, bytes).unwrap();
-    let found = read(&ops::embedding(&unsigned(&cpu, &[2], &[6, 7]), &table, DType::F32).unwrap());
+    let found = read(&ops::embedding(&unsigned(&cpu, &[2], &[6, 7]), &table.into(), DType::F32).unwrap());
     let expected: Vec<f32> = halves[30..].iter().map(|half| half.to_f32()).collect();
     close("f16", &found[..5], &expected);
     assert!(found[5..].iter().all(|value| value.is_nan()));

@@ -11,7 +11,7 @@ mod common;
 use anylora_engine::{Backend, DType, Dropout, LinearBackward, MemoryKind, Tensor, Weight, ops};
 use anylora_engine_burn::Cpu;
 use anylora_engine_burn::reference;
-use anylora_quant::{BlockSize, Codebook, quantize};
+use anylora_quant::{BlockSize, Codebook, GgmlFormat, quantize};
 use common::*;
 
 /// A weight in each format, with the dense values that it stands for.
@@ -22,9 +22,24 @@ fn weights(cpu: &Cpu, seed: u32, [n, k]: [usize; 2]) -> Vec<(&'static str, Weigh
     let nf4 = quantize(&dense, Codebook::Nf4, BlockSize::default()).unwrap();
     let double = nf4.clone().double_quantize().unwrap();
     let fp4 = quantize(&dense, Codebook::Fp4, BlockSize::MIN).unwrap();
+    // Blocks of 32 values in 34 bytes: a scale, then codes.
+    let ggml = k.is_multiple_of(32).then(|| {
+        let scale = half::f16::from_f32(1.0 / 127.0);
+        let bytes: Vec<u8> = dense
+            .chunks(32)
+            .flat_map(|block| {
+                let codes = block.iter().map(|value| (value * 127.0).round() as i8 as u8);
+                scale.to_le_bytes().into_iter().chain(codes)
+            })
+            .collect();
+        let mut expected = vec![0.0; n * k];
+        GgmlFormat::Q8_0.dequantize(&bytes, &mut expected).unwrap();
+        let weight = Weight::ggml(cpu, [n, k], GgmlFormat::Q8_0, Some(&bytes)).unwrap();
+        ("Q8_0", weight, expected)
+    });
     let half_bytes = bytemuck::cast_slice(&f16);
     let bf16_bytes = bytemuck::cast_slice(&bf16);
-    vec![
+    let mut weights = vec![
         (
             "f16",
             Weight::dense(cpu, [n, k], DType::F16, half_bytes).unwrap(),
@@ -55,13 +70,22 @@ fn weights(cpu: &Cpu, seed: u32, [n, k]: [usize; 2]) -> Vec<(&'static str, Weigh
             Weight::dense(cpu, [n, k], DType::F32, bytemuck::cast_slice(&dense)).unwrap(),
             dense,
         ),
-    ]
+    ];
+    weights.extend(ggml);
+    weights
 }
 
 #[test]
 fn linear_in_every_format() {
     let cpu = Cpu::new(None);
-    for [m, n, k] in [[1, 5, 33], [3, 1, 64], [17, 31, 50]] {
+    for [m, n, k] in [
+        [1, 5, 33],
+        [3, 1, 64],
+        [6, 70, 96],
+        [8, 130, 1024],
+        [17, 31, 50],
+        [20, 9, 64],
+    ] {
         for (format, weight, dense) in weights(&cpu, 20, [n, k]) {
             let (x, x_ref) = pair(&cpu, 21, [m, k]);
             let (bias, bias_ref) = pair(&cpu, 22, [n]);

@@ -205,3 +205,40 @@ fn memory_bytes(adapter: &wgpu::Adapter) -> Option<u64> {
 fn memory_bytes(_adapter: &wgpu::Adapter) -> Option<u64> {
     None
 }
+
+/// Bytes that this process uses of the device's own heaps, driver included, as Vulkan's VK_EXT_memory_budget tells. A
+/// software adapter has none of its own.
+#[cfg(not(any(target_arch = "wasm32", target_vendor = "apple")))]
+pub(crate) fn used_bytes(adapter: &wgpu::Adapter) -> Option<u64> {
+    if is_software(adapter) {
+        return None;
+    }
+    // SAFETY: as in `memory_bytes`.
+    let vulkan = unsafe { adapter.as_hal::<wgpu::hal::api::Vulkan>() }?;
+    let supported = vulkan
+        .physical_device_capabilities()
+        .supports_extension(ash::ext::memory_budget::NAME);
+    let instance = vulkan.shared_instance();
+    if !supported || instance.instance_api_version() < ash::vk::API_VERSION_1_1 {
+        return None;
+    }
+    let mut budget = ash::vk::PhysicalDeviceMemoryBudgetPropertiesEXT::default();
+    let mut memory = ash::vk::PhysicalDeviceMemoryProperties2::default().push_next(&mut budget);
+    // SAFETY: the physical device was enumerated from this instance, of Vulkan 1.1, and has the extension.
+    unsafe {
+        instance
+            .raw_instance()
+            .get_physical_device_memory_properties2(vulkan.raw_physical_device(), &mut memory);
+    }
+    let heaps = memory.memory_properties;
+    let heaps = heaps.memory_heaps_as_slice().iter();
+    let used = heaps
+        .zip(budget.heap_usage)
+        .filter(|(heap, _)| heap.flags.contains(ash::vk::MemoryHeapFlags::DEVICE_LOCAL));
+    Some(used.map(|(_, bytes)| bytes).sum())
+}
+
+#[cfg(any(target_arch = "wasm32", target_vendor = "apple"))]
+pub(crate) fn used_bytes(_adapter: &wgpu::Adapter) -> Option<u64> {
+    None
+}

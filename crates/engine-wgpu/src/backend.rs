@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use anylora_engine::{
     AdamW, Attention, AttentionBackward, AttentionDecode, Backend, Caps, DType, DeviceInfo, Ledger, Linear,
-    LinearBackward, LoraDown, LoraGrad, Result, Tensor,
+    LinearBackward, LoraDown, LoraGrad, Result, Tensor, Weight,
 };
 
 use crate::kernels::{
@@ -28,6 +28,10 @@ impl Backend for Wgpu {
         &self.0.ledger
     }
 
+    fn driver_bytes(&self) -> Option<u64> {
+        self.0.driver_bytes
+    }
+
     fn allocate(&self, len: usize, dtype: DType, bytes: u64) -> Result<Storage> {
         self.allocate_bytes((len * dtype.size()) as u64, bytes)
     }
@@ -44,7 +48,7 @@ impl Backend for Wgpu {
         self.wait_for_all().await
     }
 
-    fn embedding(&self, ids: &Tensor<Self>, table: &Tensor<Self>, out: &Tensor<Self>) -> Result<()> {
+    fn embedding(&self, ids: &Tensor<Self>, table: &Weight<Self>, out: &Tensor<Self>) -> Result<()> {
         embedding::embedding(self, ids, table, out)
     }
 

@@ -58,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) recorder: Mutex<Recorder>,
     pub(crate) pipelines: Pipelines,
     pub(crate) constants: Constants,
+    /// Of the device's own memory, taken by opening it. Vulkan tells, on hardware.
+    pub(crate) driver_bytes: Option<u64>,
 }
 
 impl Wgpu {
@@ -84,6 +86,7 @@ impl Wgpu {
             name: info.name.clone(),
             reason,
         };
+        let used_before = adapters::used_bytes(&adapter);
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("anylora"),
@@ -108,6 +111,7 @@ impl Wgpu {
             max_binding_bytes: limits.max_storage_buffer_binding_size,
             max_buffer_bytes: limits.max_buffer_size,
             binding_alignment: u64::from(limits.min_storage_buffer_offset_alignment),
+            ggml: false,
         };
         let inner = Inner {
             #[cfg(not(target_arch = "wasm32"))]
@@ -117,6 +121,9 @@ impl Wgpu {
             constants: Constants::new(&device),
             pipelines: Pipelines::default(),
             pool: Arc::default(),
+            driver_bytes: adapters::used_bytes(&adapter)
+                .zip(used_before)
+                .map(|(after, before)| after.saturating_sub(before)),
             ledger: Ledger::with_limit(options.memory_limit),
             device,
             queue,

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::{
     AdamW, Attention, AttentionBackward, AttentionDecode, Caps, DType, DeviceInfo, Ledger, Linear,
-    LinearBackward, LoraDown, LoraGrad, Result, Tensor,
+    LinearBackward, LoraDown, LoraGrad, Result, Tensor, Weight,
 };
 
 /// A device and its kernels. A clone is the same device.
@@ -25,6 +25,11 @@ pub trait Backend: Clone + 'static {
 
     /// The books of this device's memory.
     fn ledger(&self) -> &Ledger;
+
+    /// Bytes of the device's own memory that its driver took when it was opened, where it tells.
+    fn driver_bytes(&self) -> Option<u64> {
+        None
+    }
 
     /// `len` elements of `dtype` in `bytes` bytes ([`Ledger::rounded`]), without a value.
     ///
@@ -50,12 +55,12 @@ pub trait Backend: Clone + 'static {
     /// Everything that went wrong on the device since the last call.
     fn synchronize(&self) -> impl Future<Output = Result<()>>;
 
-    /// `out[m, :] = table[ids[m], :]`: ids `[M]` u32, table `[V, H]`, out `[M, H]` act. An id past the table
-    /// gives NaN.
+    /// `out[m, :] = table[ids[m], :]`: ids `[M]` u32, table `[V, H]` in any format but 4 bits, out `[M, H]` act. An id
+    /// past the table gives NaN.
     ///
     /// # Errors
     /// Device errors, as in every method below.
-    fn embedding(&self, ids: &Tensor<Self>, table: &Tensor<Self>, out: &Tensor<Self>) -> Result<()>;
+    fn embedding(&self, ids: &Tensor<Self>, table: &Weight<Self>, out: &Tensor<Self>) -> Result<()>;
 
     /// `y = x / sqrt(mean(x^2) + eps) * w`: x, y `[M, H]` act, w `[H]` f32.
     ///

@@ -88,15 +88,18 @@ pub struct Caps {
     pub max_buffer_bytes: u64,
     /// The alignment of a binding's start.
     pub binding_alignment: u64,
+    /// Whether frozen weights may be in llama.cpp's blocks ([`crate::Weight::Ggml`]).
+    pub ggml: bool,
 }
 
 impl Caps {
-    /// No limits: host memory.
+    /// No limits, and every format of weights: the CPU engine.
     pub const HOST: Self = Self {
         tier: Tier::BASELINE,
         max_binding_bytes: u64::MAX,
         max_buffer_bytes: u64::MAX,
         binding_alignment: 1,
+        ggml: true,
     };
 
     /// WebGPU's default limits.
@@ -105,6 +108,7 @@ impl Caps {
         max_binding_bytes: 128 << 20,
         max_buffer_bytes: 256 << 20,
         binding_alignment: 256,
+        ggml: false,
     };
 
     /// Whether activations may be stored in this type.

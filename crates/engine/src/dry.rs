@@ -2,11 +2,12 @@
 
 use std::future::{Future, ready};
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{
     AdamW, Attention, AttentionBackward, AttentionDecode, Backend, Caps, DType, DeviceInfo, DeviceKind,
-    Error, Ledger, Linear, LinearBackward, LoraDown, LoraGrad, Result, Tensor,
+    Error, Ledger, Linear, LinearBackward, LoraDown, LoraGrad, Result, Tensor, Weight,
 };
 
 /// The work of some kernels.
@@ -18,6 +19,8 @@ pub struct Cost {
     pub flops: f64,
     /// Bytes read and written once each.
     pub bytes: f64,
+    /// Those of the kernels that count no operations: what is added, normalized, gathered, copied.
+    pub elementwise_bytes: f64,
 }
 
 /// A device that allocates nothing and computes nothing. A clone counts into the same sums.
@@ -29,6 +32,7 @@ struct Inner {
     caps: Caps,
     ledger: Ledger,
     cost: Mutex<Cost>,
+    largest: AtomicU64,
 }
 
 impl Dry {
@@ -46,6 +50,7 @@ impl Dry {
             caps,
             ledger: Ledger::with_limit(memory_limit),
             cost: Mutex::default(),
+            largest: AtomicU64::new(0),
         }))
     }
 
@@ -54,12 +59,21 @@ impl Dry {
         *self.0.cost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The largest allocation since this was asked last, in bytes.
+    pub fn take_largest(&self) -> u64 {
+        self.0.largest.swap(0, Ordering::Relaxed)
+    }
+
     fn record(&self, flops: f64, tensors: &[&Tensor<Self>], other_bytes: usize) -> Result<()> {
         let cost = &mut *self.0.cost.lock().unwrap_or_else(PoisonError::into_inner);
         cost.calls += 1;
         cost.flops += flops;
-        cost.bytes +=
+        let bytes =
             tensors.iter().map(|tensor| tensor.size_bytes()).sum::<usize>() as f64 + other_bytes as f64;
+        cost.bytes += bytes;
+        if flops == 0.0 {
+            cost.elementwise_bytes += bytes;
+        }
         Ok(())
     }
 }
@@ -108,6 +122,7 @@ impl Backend for Dry {
             let reason = format!("a buffer holds at most {} bytes", self.0.caps.max_buffer_bytes);
             return Err(self.0.ledger.refused(bytes, reason));
         }
+        self.0.largest.fetch_max(bytes, Ordering::Relaxed);
         Ok(())
     }
 
@@ -127,12 +142,9 @@ impl Backend for Dry {
         ready(Ok(()))
     }
 
-    fn embedding(&self, ids: &Tensor<Self>, table: &Tensor<Self>, out: &Tensor<Self>) -> Result<()> {
-        self.record(
-            0.0,
-            &[ids, out],
-            ids.len() * table.columns() * table.dtype().size(),
-        )
+    fn embedding(&self, ids: &Tensor<Self>, table: &Weight<Self>, out: &Tensor<Self>) -> Result<()> {
+        let row_bytes = table.size_bytes() / table.shape()[0];
+        self.record(0.0, &[ids, out], ids.len() * row_bytes)
     }
 
     fn rms_norm(&self, x: &Tensor<Self>, weight: &Tensor<Self>, _eps: f32, y: &Tensor<Self>) -> Result<()> {

@@ -38,5 +38,5 @@ pub use error::{Error, Result};
 pub use ledger::{Ledger, MemoryKind, MemoryReport};
 pub use tape::{Lora, Tape, Var};
 pub use tensor::Tensor;
-pub use weight::{Absmax, Nf4, Weight};
+pub use weight::{Absmax, Ggml, Nf4, Weight};
 pub use windows::row_windows;

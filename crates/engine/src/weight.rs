@@ -1,3 +1,5 @@
+use anylora_quant::GgmlFormat;
+
 use crate::{Backend, DType, Error, MemoryKind, Result, Tensor};
 
 /// A frozen matrix `[N, K]` (`[out, in]`, as checkpoints store it) in its storage format.
@@ -6,6 +8,18 @@ pub enum Weight<B: Backend> {
     Dense(Tensor<B>),
     /// Four bits an element: NF4 or FP4.
     Nf4(Nf4<B>),
+    /// llama.cpp's blocks, on devices with [`crate::Caps::ggml`].
+    Ggml(Ggml<B>),
+}
+
+/// A matrix in one of llama.cpp's block formats, as GGUF files store it.
+pub struct Ggml<B: Backend> {
+    /// Which.
+    pub format: GgmlFormat,
+    /// `[N * K / block_len * block_bytes]` u8: whole blocks, row by row.
+    pub blocks: Tensor<B>,
+    /// `[N, K]`.
+    pub shape: [usize; 2],
 }
 
 /// A 4-bit matrix on the device, packed as bitsandbytes packs it: over the flattened matrix, the element with
@@ -44,7 +58,18 @@ impl<B: Backend> Clone for Weight<B> {
         match self {
             Self::Dense(tensor) => Self::Dense(tensor.clone()),
             Self::Nf4(nf4) => Self::Nf4(nf4.clone()),
+            Self::Ggml(ggml) => Self::Ggml(Ggml {
+                blocks: ggml.blocks.clone(),
+                ..*ggml
+            }),
         }
+    }
+}
+
+impl<B: Backend> From<Tensor<B>> for Weight<B> {
+    /// The same memory: a matrix of f32, f16 or bf16.
+    fn from(tensor: Tensor<B>) -> Self {
+        Self::Dense(tensor)
     }
 }
 
@@ -118,11 +143,41 @@ impl<B: Backend> Weight<B> {
         }))
     }
 
+    /// A matrix `[n, k]` of llama.cpp's blocks; without `bytes` it has no values yet: for plans.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where the device reads no such blocks ([`crate::Caps::ggml`]); [`Error::Argument`] where
+    /// rows are not whole blocks or `bytes` are not theirs; [`Error::OutOfMemory`].
+    pub fn ggml(backend: &B, [n, k]: [usize; 2], format: GgmlFormat, bytes: Option<&[u8]>) -> Result<Self> {
+        const OP: &str = "weight";
+        if !backend.caps().ggml {
+            return Err(Error::Unsupported {
+                op: OP,
+                what: format!("a weight in {}", format.name()),
+                engine: backend.info().engine.to_owned(),
+            });
+        }
+        let row = format.bytes_of(k).ok_or_else(|| Error::Argument {
+            op: OP,
+            what: format!("rows of {k} are not whole blocks of {}", format.block_len()),
+        })?;
+        let blocks = Tensor::empty(backend, &[n * row], DType::U8, MemoryKind::Weights)?;
+        if let Some(bytes) = bytes {
+            blocks.upload(bytes)?;
+        }
+        Ok(Self::Ggml(Ggml {
+            format,
+            blocks,
+            shape: [n, k],
+        }))
+    }
+
     /// `[N, K]`.
     pub fn shape(&self) -> [usize; 2] {
         match self {
             Self::Dense(tensor) => [tensor.shape()[0], tensor.shape()[1]],
             Self::Nf4(nf4) => nf4.shape,
+            Self::Ggml(ggml) => ggml.shape,
         }
     }
 
@@ -130,6 +185,7 @@ impl<B: Backend> Weight<B> {
     pub fn size_bytes(&self) -> usize {
         match self {
             Self::Dense(tensor) => tensor.size_bytes(),
+            Self::Ggml(ggml) => ggml.blocks.size_bytes(),
             Self::Nf4(nf4) => {
                 nf4.packed.size_bytes()
                     + match &nf4.absmax {
@@ -145,6 +201,7 @@ impl<B: Backend> Weight<B> {
         match self {
             Self::Dense(tensor) => tensor.backend(),
             Self::Nf4(nf4) => nf4.packed.backend(),
+            Self::Ggml(ggml) => ggml.blocks.backend(),
         }
     }
 }

@@ -4,7 +4,9 @@
 //! - [`Session`]: a model, its adapters and the KV cache; gives the logits that follow some tokens.
 //! - [`Sampler`]: picks a token from logits.
 //! - [`generate()`]: all of them in a loop, with text in whole characters as it comes.
+//! - [`generate_batch`]: the same for several prompts at once, where only the whole texts are wanted.
 
+mod batch;
 mod error;
 mod generate;
 mod prompt;
@@ -12,6 +14,7 @@ mod sampler;
 mod session;
 mod stop;
 
+pub use batch::generate_batch;
 pub use error::{GenerateError, Result};
 pub use generate::{Event, FinishReason, Generated, GenerationOptions, generate};
 pub use prompt::Prompter;

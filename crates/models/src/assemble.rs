@@ -21,9 +21,9 @@ impl<B: Backend> Loader<B> {
         let blocks = (0..self.config.num_hidden_layers)
             .map(|layer| self.block(layer))
             .collect::<Result<Vec<_>>>()?;
-        let embed_tokens = self.take_tensor("model.embed_tokens.weight")?;
+        let embed_tokens = self.take_weight("model.embed_tokens.weight")?;
         let lm_head = if self.config.tie_word_embeddings {
-            Weight::Dense(embed_tokens.clone())
+            embed_tokens.clone()
         } else {
             self.take_weight("lm_head.weight")?
         };

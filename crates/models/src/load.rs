@@ -60,9 +60,9 @@ impl Default for LoadOptions {
 
 /// A tensor that is on the device.
 pub(crate) enum Loaded<B: Backend> {
-    /// Norm weights, biases and the embedding.
+    /// Norm weights and biases.
     Tensor(Tensor<B>),
-    /// Linear layers and the head.
+    /// Linear layers, the embedding and the head.
     Weight(Weight<B>),
 }
 
@@ -242,8 +242,7 @@ impl<B: Backend> Loader<B> {
         let backend = &self.backend;
         let loaded = match spec.role {
             Role::Vector => Loaded::Tensor(store::vector(backend, &stored)?),
-            Role::Embedding => Loaded::Tensor(store::dense(backend, name, &stored, dense)?),
-            Role::Head => Loaded::Weight(Weight::Dense(store::dense(backend, name, &stored, dense)?)),
+            Role::Embedding | Role::Head => Loaded::Weight(store::matrix(backend, name, &stored, dense)?),
             Role::Linear => Loaded::Weight(store::linear(backend, name, stored, quantization, dense)?),
         };
         self.loaded.insert(name.to_owned(), loaded);
@@ -267,15 +266,16 @@ impl<B: Backend> Loader<B> {
         } = options;
         for spec in layout(config)? {
             let stored = stored(&spec);
-            let empty = |dtype| Tensor::empty(backend, &spec.shape, dtype, MemoryKind::Weights);
-            let dtype = store::dense_dtype(stored, dense);
             let loaded = match (spec.role, spec.shape.as_slice()) {
                 (Role::Linear, &[n, k]) => {
                     Loaded::Weight(store::empty_linear(backend, [n, k], stored, quantization, dense)?)
                 }
-                (Role::Linear | Role::Head, _) => Loaded::Weight(Weight::Dense(empty(dtype)?)),
-                (Role::Embedding, _) => Loaded::Tensor(empty(dtype)?),
-                (Role::Vector, _) => Loaded::Tensor(empty(DType::F32)?),
+                (Role::Linear | Role::Embedding | Role::Head, shape) => {
+                    Loaded::Weight(store::empty_matrix(backend, shape, stored, dense)?)
+                }
+                (Role::Vector, shape) => {
+                    Loaded::Tensor(Tensor::empty(backend, shape, DType::F32, MemoryKind::Weights)?)
+                }
             };
             loader.loaded.insert(spec.name, loaded);
         }

@@ -13,7 +13,7 @@ pub struct Model<B: Backend> {
     /// The checkpoint's hyperparameters.
     pub config: ModelConfig,
     /// `[V, H]`, as stored.
-    pub embed_tokens: Tensor<B>,
+    pub embed_tokens: Weight<B>,
     /// The blocks, without adapters.
     pub blocks: Box<dyn BlockSource<B>>,
     /// Before the head.
@@ -135,8 +135,26 @@ impl<B: Backend> Model<B> {
         adapters: Option<&Adapters<B>>,
     ) -> Result<Tensor<B>> {
         let batch = cache.lengths().len();
+        let counts = vec![ids.len() / batch.max(1); batch];
+        self.prefill(ids, &counts, cache, table, adapters)
+    }
+
+    /// The same for prompts of different lengths into an empty cache: `ids` `[B, T]`, padded at their ends with any
+    /// token, of which `counts[b]` are sequence b's own. Hidden states of padding mean nothing.
+    ///
+    /// # Errors
+    /// As [`Model::forward_cached`].
+    pub fn prefill(
+        &self,
+        ids: &[u32],
+        counts: &[usize],
+        cache: &mut KvCache<B>,
+        table: &Tensor<B>,
+        adapters: Option<&Adapters<B>>,
+    ) -> Result<Tensor<B>> {
+        let batch = cache.lengths().len();
         let time = ids.len() / batch.max(1);
-        let (starts, step) = cache.advance(self.backend(), &vec![time; batch])?;
+        let (starts, step) = cache.advance(self.backend(), counts)?;
         let positions: Vec<u32> = starts
             .iter()
             .flat_map(|&start| (start..start + time).map(|position| position as u32))
@@ -165,7 +183,7 @@ impl<B: Backend> Model<B> {
     /// Device errors.
     pub fn gather(&self, hidden: &Tensor<B>, rows: &[u32]) -> Result<Tensor<B>> {
         let rows = Tensor::from_u32(self.backend(), &[rows.len()], MemoryKind::Activations, rows)?;
-        Ok(ops::embedding(&rows, hidden, self.activation)?)
+        Ok(ops::embedding(&rows, &hidden.clone().into(), self.activation)?)
     }
 
     /// The longest text: `max_position_embeddings`, which dynamic scaling stretches by its factor.

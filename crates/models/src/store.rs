@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use anylora_checkpoint::{FloatType, StoredTensor, TensorFormat, Values};
 use anylora_engine::{Backend, DType, MemoryKind, Tensor, Weight};
-use anylora_quant::{BlockSize, QuantError, Quantized4, Quantizer};
+use anylora_quant::{BlockSize, GgmlFormat, QuantError, Quantized4, Quantizer};
 
 use crate::{ModelError, Quantization, Result};
 
@@ -79,8 +79,34 @@ fn converted(bytes: &[u8], from: FloatType, to: FloatType) -> std::result::Resul
     Ok(Cow::Owned(out))
 }
 
-/// A linear layer's matrix: packed as it is where it is stored in 4 bits, quantized where that is asked for, dense
-/// otherwise.
+/// A matrix `[N, K]` that is not quantized: llama.cpp's blocks as they are where the device reads them and no other type
+/// is asked for, else [`dense`].
+pub(crate) fn matrix<B: Backend>(
+    backend: &B,
+    name: &str,
+    stored: &StoredTensor<'_>,
+    float: Option<FloatType>,
+) -> Result<Weight<B>> {
+    if let Values::Ggml { format, bytes } = &stored.values
+        && keeps_blocks(backend, *format, &stored.shape, float)
+    {
+        let shape = [stored.shape[0], stored.shape[1]];
+        return Ok(Weight::ggml(backend, shape, *format, Some(bytes))?);
+    }
+    Ok(Weight::Dense(dense(backend, name, stored, float)?))
+}
+
+fn keeps_blocks<B: Backend>(
+    backend: &B,
+    format: GgmlFormat,
+    shape: &[usize],
+    float: Option<FloatType>,
+) -> bool {
+    float.is_none() && backend.caps().ggml && shape.len() == 2 && format.bytes_of(shape[1]).is_some()
+}
+
+/// A linear layer's matrix: packed as it is where it is stored in 4 bits, quantized where that is asked for,
+/// [`matrix`] otherwise.
 pub(crate) fn linear<B: Backend>(
     backend: &B,
     name: &str,
@@ -96,7 +122,7 @@ pub(crate) fn linear<B: Backend>(
                 shape: stored.shape,
                 values,
             };
-            return Ok(Weight::Dense(dense(backend, name, &stored, float)?));
+            return matrix(backend, name, &stored, float);
         }
         (values, Some(quantization)) => {
             let stored = StoredTensor {
@@ -159,12 +185,29 @@ pub(crate) fn for_each_chunk<E: From<QuantError>>(
     Ok(())
 }
 
-/// What [`dense`] makes of a format.
-pub(crate) fn dense_dtype(stored: TensorFormat, float: Option<FloatType>) -> DType {
-    dtype(float.unwrap_or(match stored {
+/// What [`matrix`] makes of a matrix of a format, without values: for plans.
+pub(crate) fn empty_matrix<B: Backend>(
+    backend: &B,
+    shape: &[usize],
+    stored: TensorFormat,
+    float: Option<FloatType>,
+) -> Result<Weight<B>> {
+    if let TensorFormat::Ggml(format) = stored
+        && keeps_blocks(backend, format, shape, float)
+    {
+        return Ok(Weight::ggml(backend, [shape[0], shape[1]], format, None)?);
+    }
+    let stored = match stored {
         TensorFormat::Dense(float) => float,
         _ => FloatType::F32,
-    }))
+    };
+    let dtype = dtype(float.unwrap_or(stored));
+    Ok(Weight::Dense(Tensor::empty(
+        backend,
+        shape,
+        dtype,
+        MemoryKind::Weights,
+    )?))
 }
 
 /// What [`linear`] makes of a matrix `[n, k]` of a format, without values: for plans.
@@ -189,7 +232,7 @@ pub(crate) fn empty_linear<B: Backend>(
         _ => quantization,
     };
     let Some(quantization) = quantization else {
-        return Ok(Weight::Dense(tensor(&[n, k], dense_dtype(stored, float))?));
+        return empty_matrix(backend, &[n, k], stored, float);
     };
     let Quantization {
         codebook,

@@ -241,7 +241,10 @@ fn dense_weights_are_rounded_where_that_is_asked_for() {
             load(&checkpoint, options),
             load(&checkpoint, LoadOptions::default()),
         );
-        assert_eq!(model.embed_tokens.dtype(), dtype);
+        let Weight::Dense(table) = &model.embed_tokens else {
+            panic!("not packed");
+        };
+        assert_eq!(table.dtype(), dtype);
         let block = model.blocks.block(1).unwrap();
         let Weight::Dense(weight) = &block.linear(Projection::Q).weight else {
             panic!("not packed");
@@ -331,9 +334,9 @@ fn packed_layers_are_kept_and_go_stale() {
     assert!(Packed::open(&path, "sources", single).is_none());
 }
 
-/// Blocks of llama.cpp become f32, or 4 bits where that is asked for.
+/// Blocks of llama.cpp stay as they are, and become floats or 4 bits where that is asked for.
 #[test]
-fn ggml_blocks_are_widened_or_packed() {
+fn ggml_blocks_are_kept_widened_or_packed() {
     let checkpoint = tiny("tiny-llama");
     // Q8_0: a scale in f16, then 32 bytes; here every value is its code times 1/64.
     let blocks = |len: usize| -> Vec<u8> {
@@ -354,7 +357,11 @@ fn ggml_blocks_are_widened_or_packed() {
         },
     };
     let expected = stored().to_f32();
-    for (options, levels) in [(LoadOptions::default(), 127), (nf4(), 16)] {
+    let floats = LoadOptions {
+        dense: Some(FloatType::F32),
+        ..LoadOptions::default()
+    };
+    for (options, levels) in [(LoadOptions::default(), 0), (floats, 127), (nf4(), 16)] {
         let mut loader = Loader::new(&Cpu::new(None), checkpoint.config(), options).unwrap();
         for other in checkpoint.names().filter(|other| *other != name) {
             loader.insert(other, checkpoint.read(other).unwrap()).unwrap();
@@ -362,6 +369,11 @@ fn ggml_blocks_are_widened_or_packed() {
         loader.insert(name, stored()).unwrap();
         let block = loader.finish().unwrap().block(0, None).unwrap();
         match &block.linear(Projection::Up).weight {
+            Weight::Ggml(ggml) => {
+                assert_eq!((levels, ggml.format), (0, GgmlFormat::Q8_0));
+                let kept = pollster::block_on(ggml.blocks.download()).unwrap();
+                assert_eq!(kept, blocks(320 * 128));
+            }
             Weight::Dense(tensor) => {
                 assert_eq!(levels, 127);
                 assert_eq!(pollster::block_on(tensor.to_f32()).unwrap(), expected);

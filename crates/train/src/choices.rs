@@ -34,6 +34,18 @@ choice! {
 }
 
 choice! {
+    /// How the base model is held while its adapter is trained.
+    Method {
+        /// In 16 bits
+        Lora = "lora",
+        /// In 4 bits, NF4
+        Qlora = "qlora",
+        /// In 4 bits, NF4 with double quantization
+        QloraDq = "qlora-dq",
+    }
+}
+
+choice! {
     /// The type of dense base weights and, where the device has it, of activations.
     Dtype {
         /// Activations in f32, weights as stored

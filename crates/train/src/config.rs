@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use jiff::civil::DateTime;
 use serde::{Deserialize, Serialize};
 
 use crate::choices::{Dtype, Quant, Schedule, TargetModules, TrainOn};
@@ -105,10 +106,13 @@ config! {
         recompute: bool = true;
         /// Steps between evaluations on --eval-data; 0 evaluates at the end only
         eval_every: usize = 0;
-        /// Stop after this many evaluations without a better loss; 0 is off
+        /// Stop after this many evaluations without a better loss, and keep the best adapter; 0 is off
         patience: usize = 0;
         /// Steps between checkpoints; 0 writes one at the end only
         save_every: usize = 100;
+        /// Write an event file for TensorBoard into the run folder: `tensorboard --logdir RUN`
+        [num_args = 0..=1, default_missing_value = "true"]
+        tensorboard: bool = false;
         /// Seed of the adapter's start, the order of the data and dropout
         seed: u64 = 42;
         /// `auto`, `cpu`, `vulkan[:N]`, `metal[:N]`, `dx12[:N]`, or `software` for tests
@@ -125,6 +129,8 @@ config! {
         out: PathBuf;
         /// The data's format, where its content doesn't tell
         format: String;
+        /// The time that a chat template with a date in it sees, such as 2026-11-25T12:00 [default: the run's beginning, UTC]
+        template_time: DateTime;
         /// Start from this adapter (PEFT's format) instead of a new one
         adapter_init: PathBuf;
         /// Optimizer steps; takes precedence over epochs
@@ -193,6 +199,11 @@ impl TrainConfig {
                 value.is_finite() && value >= 0.0,
                 format!("{name} should be 0 or above, found {value}"),
             );
+        }
+        if self.eval_data.is_none() {
+            for (name, value) in [("eval_every", self.eval_every), ("patience", self.patience)] {
+                expect(value == 0, format!("{name} needs eval_data"));
+            }
         }
         if let Err(what) = self.layer_range() {
             problems.push(what);

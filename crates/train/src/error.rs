@@ -20,6 +20,22 @@ pub enum TrainError {
         /// The folder.
         path: PathBuf,
     },
+    /// The file has results already.
+    #[error("{} holds results already", path.display())]
+    ResultsExist {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Results of another evaluation.
+    #[error("{}:{line}: these are no results of this evaluation: {what}", path.display())]
+    OtherResults {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What differs.
+        what: String,
+    },
     /// There is no checkpoint to go on from.
     #[error("{} has no run to resume", path.display())]
     NothingToResume {
@@ -66,6 +82,9 @@ pub enum TrainError {
     /// Data that is no classification task.
     #[error(transparent)]
     Task(#[from] crate::evaluation::TaskError),
+    /// Runs that can't be compared.
+    #[error("{0}")]
+    Compare(String),
     /// The data.
     #[error(transparent)]
     Data(#[from] anylora_data::BatchError),
@@ -79,6 +98,11 @@ impl TrainError {
                 "--resume --out {} goes on with it; or give --out another folder",
                 path.display()
             )),
+            Self::ResultsExist { path } => Some(format!(
+                "--resume --out {} goes on with them; or give --out another file",
+                path.display()
+            )),
+            Self::OtherResults { .. } => Some("give --out another file".to_owned()),
             Self::NothingToResume { .. } => Some("leave --resume out to start one".to_owned()),
             Self::NoTrainedTokens => {
                 Some("anylora check-data FILE --model M shows what would be trained".to_owned())

@@ -3,6 +3,7 @@
 pub mod adapter_file;
 mod atomic;
 mod choices;
+pub mod compare;
 mod config;
 mod config_file;
 mod error;
@@ -19,9 +20,10 @@ mod run;
 mod run_folder;
 mod schedule;
 pub mod snapshot;
+mod tensorboard;
 mod trainer;
 
-pub use choices::{Dtype, Quant, Schedule, TargetModules, TrainOn};
+pub use choices::{Dtype, Method, Quant, Schedule, TargetModules, TrainOn};
 pub use config::{TrainConfig, TrainOverrides};
 pub use config_file::ConfigError;
 pub use error::TrainError;

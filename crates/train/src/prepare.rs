@@ -5,6 +5,8 @@ use std::sync::Arc;
 use anylora_data::{
     Batch, BatchOptions, Batches, ChatTemplate, Dataset, EncodeOptions, Encoder, Format, Position, Tokenizer,
 };
+use jiff::Timestamp;
+use jiff::tz::Offset;
 
 use crate::{TrainConfig, TrainError, TrainOn};
 
@@ -32,6 +34,10 @@ impl Text {
                 TrainOn::All => anylora_data::TrainOn::All,
             },
             max_length: Some(config.max_length),
+        };
+        let template = match config.template_time {
+            Some(time) => template.map(|template| template.with_now(time)),
+            None => template,
         };
         let encoder = Encoder::new(tokenizer, template, options)?;
         Ok(Self {
@@ -84,6 +90,15 @@ impl Text {
                 return Ok(all);
             }
         }
+    }
+}
+
+/// Fixes the time that the run's chat template sees to that of now, where the template asks for it and the settings
+/// don't give it. They are written into the run folder, so that a run that goes on later trains on the same text.
+pub fn fix_template_time(config: &mut TrainConfig, template: Option<&ChatTemplate>) {
+    if template.is_some_and(ChatTemplate::tells_time) {
+        let now = || Offset::UTC.to_datetime(Timestamp::now());
+        config.template_time.get_or_insert_with(now);
     }
 }
 

@@ -22,6 +22,9 @@ pub type WriteAdapter<'a> = &'a dyn Fn(&Path, &[[Vec<f32>; 2]]) -> Result<(), Tr
 pub struct Summary {
     /// Steps done.
     pub steps: usize,
+    /// The step whose adapter is in `adapter/`: the last one, or with early stopping that of the best evaluation.
+    #[serde(default)]
+    pub adapter_step: usize,
     /// Of the last step that was finite.
     pub final_loss: Option<f32>,
     /// Of the last evaluation.
@@ -177,22 +180,29 @@ async fn save<B: Backend>(
     .await
 }
 
-/// Writes `adapter/` (the best one, where early stopping chose) and `summary.json`.
+/// Writes `adapter/` (with early stopping the one of the best evaluation, else the last) and `summary.json`.
 async fn finish<B: Backend>(
     trainer: &Trainer<B>,
     folder: &RunFolder,
     write_adapter: WriteAdapter<'_>,
     interrupted: bool,
 ) -> Result<Summary, TrainError> {
-    let values = trainer.parameters().download(State::Param).await?;
     let path = folder.path().join("adapter");
-    snapshot::write_folder(&path, |path| write_adapter(path, &values))?;
+    let progress = trainer.progress();
+    let best = progress.best.filter(|_| trainer.config().patience > 0);
+    let adapter_step = best.map_or(progress.step, |(step, _)| step);
+    if adapter_step == progress.step {
+        let values = trainer.parameters().download(State::Param).await?;
+        snapshot::write_folder(&path, |path| write_adapter(path, &values))?;
+    } else {
+        snapshot::copy_adapter(folder.path(), adapter_step, &path)?;
+    }
     folder.draw()?;
     let last = |find: fn(&Metric) -> Option<f32>| folder.metrics().iter().rev().find_map(find);
-    let progress = trainer.progress();
     let backend = trainer.model().backend();
     let summary = Summary {
         steps: progress.step,
+        adapter_step,
         final_loss: last(|metric| match metric {
             Metric::Step(step) => step.loss,
             Metric::Eval(_) => None,

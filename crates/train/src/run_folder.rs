@@ -1,4 +1,5 @@
-//! A run's folder: `config.toml`, `metrics.jsonl`, `loss.svg`, `summary.json`, `checkpoints/`, `adapter/`.
+//! A run's folder: `config.toml`, `metrics.jsonl`, `loss.svg`, `summary.json`, `checkpoints/`, `adapter/`,
+//! and TensorBoard's event file where it is asked for.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -6,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::events::Metric;
 use crate::plot::loss_svg;
+use crate::tensorboard::EventFile;
 use crate::{TrainConfig, TrainError, atomic};
 
 /// An open run folder.
@@ -13,6 +15,7 @@ pub struct RunFolder {
     path: PathBuf,
     metrics: Vec<Metric>,
     file: File,
+    tensorboard: Option<EventFile>,
 }
 
 impl RunFolder {
@@ -25,7 +28,7 @@ impl RunFolder {
         remove_unfinished(path)?;
         fs::create_dir_all(path.join("checkpoints")).map_err(|error| TrainError::file(path, error))?;
         let text = toml::to_string(config).map_err(|error| TrainError::file(path, error))?;
-        let run = Self::open(path, Vec::new())?;
+        let run = Self::open(path, Vec::new(), events(path, config, 0)?)?;
         run.write("config.toml", text.as_bytes())?;
         Ok(run)
     }
@@ -47,7 +50,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`TrainError::File`].
-    pub fn resume(path: &Path, done: usize) -> Result<Self, TrainError> {
+    pub fn resume(path: &Path, config: &TrainConfig, done: usize) -> Result<Self, TrainError> {
         remove_unfinished(path)?;
         remove_unfinished(&path.join("checkpoints"))?;
         let file = path.join("metrics.jsonl");
@@ -62,16 +65,17 @@ impl RunFolder {
             .filter_map(|line| serde_json::from_str::<Metric>(line).ok())
             .filter(|metric| metric.step() <= done)
             .collect();
-        Self::open(path, metrics)
+        Self::open(path, metrics, events(path, config, done)?)
     }
 
-    fn open(path: &Path, metrics: Vec<Metric>) -> Result<Self, TrainError> {
+    fn open(path: &Path, metrics: Vec<Metric>, tensorboard: Option<EventFile>) -> Result<Self, TrainError> {
         let file = path.join("metrics.jsonl");
         let text: String = metrics.iter().map(line).collect();
         atomic::write(&file, text.as_bytes()).map_err(|error| TrainError::file(&file, error))?;
         Ok(Self {
             path: path.to_owned(),
             metrics,
+            tensorboard,
             file: OpenOptions::new()
                 .append(true)
                 .open(&file)
@@ -79,7 +83,7 @@ impl RunFolder {
         })
     }
 
-    /// Adds a line to `metrics.jsonl`.
+    /// Adds a line to `metrics.jsonl`, and an event for TensorBoard.
     ///
     /// # Errors
     /// [`TrainError::File`].
@@ -90,6 +94,9 @@ impl RunFolder {
             // A full disk leaves a part of the line; where it can't be taken back, resuming does.
             self.file.set_len(before).ok();
             return Err(wrong(error));
+        }
+        if let Some(events) = &mut self.tensorboard {
+            events.record(&metric)?;
         }
         self.metrics.push(metric);
         Ok(())
@@ -124,6 +131,13 @@ impl RunFolder {
     pub fn metrics(&self) -> &[Metric] {
         &self.metrics
     }
+}
+
+fn events(path: &Path, config: &TrainConfig, done: usize) -> Result<Option<EventFile>, TrainError> {
+    config
+        .tensorboard
+        .then(|| EventFile::open(path, done))
+        .transpose()
 }
 
 fn line(metric: &Metric) -> String {

@@ -17,6 +17,10 @@ use crate::{TrainError, atomic};
 /// Checkpoints kept beside the best one: one may be whole while the other is written.
 const KEEP: usize = 2;
 
+/// A checkpoint's files beside the adapter's.
+const STATE: &str = "state.safetensors";
+const PROGRESS: &str = "progress.json";
+
 /// Where a run stands after a step. Masks and the order of the data are functions of the seed, so no generator's
 /// state is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,13 +96,13 @@ pub async fn save<B: Backend>(
         }
     }
     let folder = run.join("checkpoints");
-    let path = folder.join(format!("step-{:06}", progress.step));
+    let path = folder.join(folder_name(progress.step));
     let wrong = |error: &dyn std::fmt::Display| TrainError::file(&path, error);
     let state = safetensors::serialize(tensors.iter().map(|(name, floats)| (name, floats)), None)
         .map_err(|error| wrong(&error))?;
     let progress_json = serde_json::to_vec_pretty(progress).map_err(|error| wrong(&error))?;
     write_folder(&path, |folder| {
-        for (name, bytes) in [("state.safetensors", &state), ("progress.json", &progress_json)] {
+        for (name, bytes) in [(STATE, &state), (PROGRESS, &progress_json)] {
             // Named as it would have been: the folder in hand is gone when the error is read.
             fs::write(folder.join(name), bytes).map_err(|error| TrainError::file(&path.join(name), error))?;
         }
@@ -114,6 +118,28 @@ pub async fn save<B: Backend>(
         fs::remove_dir_all(&path).map_err(|error| TrainError::file(&path, error))?;
     }
     Ok(path)
+}
+
+/// Makes the adapter's folder `to` out of the checkpoint of a step.
+///
+/// # Errors
+/// [`TrainError::File`].
+pub(crate) fn copy_adapter(run: &Path, step: usize, to: &Path) -> Result<(), TrainError> {
+    let from = run.join("checkpoints").join(folder_name(step));
+    write_folder(to, |to| {
+        let wrong = |error| TrainError::file(&from, error);
+        for entry in fs::read_dir(&from).map_err(wrong)? {
+            let name = entry.map_err(wrong)?.file_name();
+            if name != STATE && name != PROGRESS {
+                fs::copy(from.join(&name), to.join(&name)).map_err(wrong)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn folder_name(step: usize) -> String {
+    format!("step-{step:06}")
 }
 
 /// Makes a folder out of what `fill` writes into it, all or nothing.
@@ -167,7 +193,7 @@ pub fn newest(run: &Path) -> Result<(PathBuf, Progress), TrainError> {
     let (_, path) = list(run)
         .pop()
         .ok_or_else(|| TrainError::NothingToResume { path: run.to_owned() })?;
-    let file = path.join("progress.json");
+    let file = path.join(PROGRESS);
     let text = fs::read(&file).map_err(|error| TrainError::file(&file, error))?;
     let progress = serde_json::from_slice(&text).map_err(|error| TrainError::file(&file, error))?;
     Ok((path, progress))
@@ -178,7 +204,7 @@ pub fn newest(run: &Path) -> Result<(PathBuf, Progress), TrainError> {
 /// # Errors
 /// [`TrainError::CheckpointMismatch`] where it holds other matrices, [`TrainError::File`], device errors.
 pub fn load<B: Backend>(path: &Path, parameters: &Parameters<B>) -> Result<(), TrainError> {
-    let file = path.join("state.safetensors");
+    let file = path.join(STATE);
     let bytes = fs::read(&file).map_err(|error| TrainError::file(&file, error))?;
     let stored = SafeTensors::deserialize(&bytes).map_err(|error| TrainError::file(&file, error))?;
     let mut unused: HashMap<String, _> = stored

@@ -9,7 +9,8 @@
 use std::collections::BTreeMap;
 
 use anylora_train::metrics::{
-    Confusion, Score, SquadVersion, bootstrap, normalize_answer, rouge_l, rouge_n, squad,
+    Confusion, Rouge as Found, Score, SquadVersion, Stemming, bootstrap, normalize_answer, porter_stem,
+    rouge, rouge_l, rouge_n, squad,
 };
 
 #[derive(serde::Deserialize)]
@@ -45,6 +46,20 @@ struct Rouge {
     target: String,
     prediction: String,
     scores: BTreeMap<String, [f64; 3]>,
+}
+
+#[derive(serde::Deserialize)]
+struct Stemmed {
+    stems: BTreeMap<String, String>,
+    rouge: Vec<StemmedRouge>,
+}
+
+#[derive(serde::Deserialize)]
+struct StemmedRouge {
+    target: String,
+    prediction: String,
+    stemmed: BTreeMap<String, [f64; 3]>,
+    plain: BTreeMap<String, [f64; 3]>,
 }
 
 fn cases() -> Cases {
@@ -124,6 +139,38 @@ fn rouge_as_rouge_score() {
                     *expected,
                     &format!("{name} {:?} {:?}", case.target, case.prediction),
                 );
+            }
+        }
+    }
+}
+
+#[test]
+fn stems_and_stemmed_rouge_as_nltk_and_rouge_score() {
+    let recorded: Stemmed = serde_json::from_str(include_str!("fixtures/metrics/stems.json")).unwrap();
+    assert!(recorded.stems.len() > 4000);
+    let wrong: Vec<_> = recorded
+        .stems
+        .iter()
+        .filter(|(word, stem)| porter_stem(word) != **stem)
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+    assert!(recorded.rouge.iter().any(|case| case.stemmed != case.plain));
+    for case in &recorded.rouge {
+        for (stemming, expected) in [(Stemming::Porter, &case.stemmed), (Stemming::Off, &case.plain)] {
+            let Found {
+                rouge1,
+                rouge2,
+                rouge_l,
+            } = rouge(&case.target, &case.prediction, stemming);
+            for (name, found) in [("rouge1", rouge1), ("rouge2", rouge2), ("rougeL", rouge_l)] {
+                let found = [found.precision, found.recall, found.f1];
+                for (found, expected) in found.into_iter().zip(expected[name]) {
+                    assert_close(
+                        found,
+                        expected,
+                        &format!("{name} {:?} {:?}", case.target, case.prediction),
+                    );
+                }
             }
         }
     }

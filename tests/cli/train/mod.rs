@@ -46,8 +46,36 @@ impl Place {
             arguments.extend([option.to_owned(), path.display().to_string()]);
         }
         let rest = "--device cpu --steps 8 --save-every 1 --batch-size 2 --max-length 32 --rank 4 --dropout 0.1 \
-                    --packing false --lr 1e-3 --seed 7";
+                    --packing false --lr 1e-3 --seed 7 --tensorboard";
         arguments.extend(rest.split_whitespace().map(str::to_owned));
+        arguments
+    }
+
+    /// Data in messages, and a model whose chat template writes the day.
+    fn dated(&self, out: &str) -> Vec<String> {
+        let dated = self.path("dated");
+        std::fs::create_dir_all(&dated).unwrap();
+        for entry in std::fs::read_dir(model()).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                std::fs::copy(entry.path(), dated.join(entry.file_name())).unwrap();
+            }
+        }
+        let template = std::fs::read_to_string(dated.join("chat_template.jinja")).unwrap();
+        let template = format!("{{{{ strftime_now('%d %B %Y') }}}}{template}");
+        std::fs::write(dated.join("chat_template.jinja"), template).unwrap();
+        let line =
+            r#"{"messages": [{"role": "user", "content": "ab"}, {"role": "assistant", "content": "xyz"}]}"#;
+        let data = self.write("messages.jsonl", &format!("{line}\n").repeat(5));
+        let mut arguments = self.arguments(out);
+        for (option, value) in [
+            ("--model", dated.display().to_string()),
+            ("--data", data),
+            ("--max-length", "64".to_owned()),
+        ] {
+            let at = arguments.iter().position(|argument| argument == option).unwrap();
+            arguments[at + 1] = value;
+        }
         arguments
     }
 
@@ -72,6 +100,17 @@ impl Place {
             metric
         };
         text.lines().map(metric).collect()
+    }
+
+    /// The length of TensorBoard's event file: that of an event follows from its kind and step.
+    fn event_bytes(&self, out: &str) -> u64 {
+        let entries = std::fs::read_dir(self.path(out)).unwrap();
+        let files: Vec<_> = entries
+            .map(|entry| entry.unwrap())
+            .filter(|entry| entry.file_name().to_string_lossy().contains("tfevents"))
+            .collect();
+        assert_eq!(files.len(), 1);
+        files[0].metadata().unwrap().len()
     }
 
     /// What a run that was never stopped gives.

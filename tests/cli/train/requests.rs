@@ -24,6 +24,7 @@ fn wrong_requests_are_named_and_leave_no_folder() {
         ),
         ("--target-modules", "p_proj", vec!["p_proj"]),
         ("--rank", "0", vec!["rank should be from 1 to 1024, found 0"]),
+        ("--patience", "2", vec!["patience needs eval_data"]),
         ("--model", "nothing-here", vec!["nothing-here"]),
         ("--device", "gpu", vec!["gpu"]),
     ] {
@@ -128,4 +129,46 @@ fn help_shows_each_default_under_its_heading() {
     let (optimizer, rest) = (help.find("Optimizer:").unwrap(), help.find("--lr <").unwrap());
     assert!(optimizer < rest);
     assert_eq!(help.matches("[default: cosine]").count(), 1, "{help}");
+}
+
+#[test]
+fn early_stopping_gives_the_best_adapter() {
+    let place = Place::new();
+    let mut arguments = place.arguments("run");
+    let data = place.path("data.jsonl").display().to_string();
+    // At this rate the loss jumps.
+    let rest = [
+        "--eval-data",
+        &data,
+        "--eval-every",
+        "1",
+        "--patience",
+        "2",
+        "--lr",
+        "0.5",
+    ];
+    let steps = ["--steps", "200", "--schedule", "constant", "--save-every", "0"];
+    for pair in rest.chunks(2).chain(steps.chunks(2)) {
+        match arguments.iter().position(|argument| argument == pair[0]) {
+            Some(at) => arguments[at + 1] = pair[1].to_owned(),
+            None => arguments.extend([pair[0].to_owned(), pair[1].to_owned()]),
+        }
+    }
+    let said = succeeds(&arguments);
+    let metrics = place.metrics("run");
+    let evaluations = metrics.iter().filter(|metric| metric.get("eval_loss").is_some());
+    let loss = |metric: &&Value| metric["eval_loss"].as_f64().unwrap();
+    let best = evaluations.min_by(|a, b| loss(a).total_cmp(&loss(b))).unwrap();
+    let (step, last) = (&best["step"], &metrics.last().unwrap()["step"]);
+    assert!(last.as_u64().unwrap() < 200 && step != last, "{said}");
+    assert!(said.contains("no longer falls"), "{said}");
+    assert!(
+        said.contains(&format!("the adapter is that of step {step}")),
+        "{said}"
+    );
+    let checkpoint = place
+        .path("run")
+        .join(format!("checkpoints/step-{:06}", step.as_u64().unwrap()));
+    let kept = std::fs::read(checkpoint.join("adapter_model.safetensors")).unwrap();
+    assert!(place.adapter("run")[1] == kept);
 }

@@ -54,6 +54,7 @@ fn a_run_that_is_killed_anywhere_goes_on_to_the_same_bytes() {
         println!("seed {seed}: {kills} kills");
         assert!(place.adapter(&out) == adapter, "seed {seed}");
         assert_eq!(place.metrics(&out), metrics, "seed {seed}");
+        assert_eq!(place.event_bytes(&out), place.event_bytes("whole"), "seed {seed}");
         assert_eq!(place.unfinished(&out), Vec::<PathBuf>::new());
     }
 }
@@ -135,4 +136,29 @@ fn a_full_disk_is_told_with_the_file_and_leaves_nothing_half_written() {
     succeeds(&place.resume("full"));
     assert!(place.adapter("full") == adapter);
     assert_eq!(place.metrics("full"), metrics);
+    assert_eq!(place.event_bytes("full"), place.event_bytes("whole"));
+}
+
+#[test]
+fn a_run_that_goes_on_later_sees_the_day_of_its_beginning() {
+    let place = Place::new();
+    let dated = |out: &str, day: &str| {
+        let mut arguments = place.dated(out);
+        arguments.extend(["--template-time".to_owned(), day.to_owned()]);
+        arguments
+    };
+    succeeds(&dated("whole", "2024-07-26"));
+    succeeds(&dated("other", "2024-11-25"));
+    assert_ne!(place.metrics("other"), place.metrics("whole"));
+    let mut child = start_with(&dated("broken", "2024-07-26"));
+    wait_for(&place.path("broken").join("checkpoints/step-000001"));
+    child.kill().unwrap();
+    finish(child);
+    succeeds(&place.resume("broken"));
+    assert_eq!(place.metrics("broken"), place.metrics("whole"));
+    assert!(place.adapter("broken") == place.adapter("whole"));
+    // Without the option it is the time of now, which the run's settings keep.
+    succeeds(&place.dated("now"));
+    let settings = std::fs::read_to_string(place.path("now").join("config.toml")).unwrap();
+    assert!(settings.contains("template_time = \"20"), "{settings}");
 }

@@ -1,5 +1,7 @@
 //! `anylora plan`: what a run takes, and what fits.
 
+mod device;
+mod memory;
 pub(super) mod size;
 mod text;
 
@@ -7,17 +9,18 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use anylora_checkpoint::ModelConfig;
-use anylora_engine::{Backend, Caps, DType, DeviceSpec, Tier};
-use anylora_engine_wgpu::OpenOptions;
-use anylora_train::plan::{self, Limits, Nearest, Planner, Setting, shapes};
-use anylora_train::{Quant, TrainConfig, TrainOverrides};
+use anylora_engine::{Caps, DType, DeviceSpec, Tier};
+use anylora_train::plan::{self, Planner, shapes};
+use anylora_train::{PeakBytes, Quant, TrainConfig, TrainOverrides};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::train::{read, train_error};
-use crate::engine::{Job, with_device};
+use crate::engine::resident_bytes;
 use crate::error::{Annotate, request};
 use crate::{model, output};
+use device::{Surveyed, survey};
+use memory::{Vram, fit};
 use size::Size;
 
 /// A device that refuses nothing, with 16-bit activations: what GPUs for training are.
@@ -27,18 +30,22 @@ const ANY_GPU: Caps = Caps {
         subgroups: true,
         cooperative_matrix: false,
     },
+    ggml: false,
     ..Caps::HOST
 };
 
 /// Show what a training run takes before it starts: memory by kind, operations and bytes a step.
 ///
 /// The training loop itself runs on a device that allocates nothing and counts: the bytes are exact for our own
-/// buffers. What the driver adds is not in them. All options of `anylora train` that change the figures are
-/// understood. Without --device the plan is for a GPU without limits on buffers.
+/// buffers. All options of `anylora train` that change the figures are understood. Without --device the plan is for a
+/// GPU without limits on buffers. With it (`--device auto`) the device is opened, what the driver adds is measured, and
+/// the time of a step is estimated from the rates of a product, a sum and an empty kernel, which are measured once a
+/// device, for two seconds.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     anylora plan --shape llama-7b --method qlora --batch-size 8 --max-length 512\n  \
     anylora plan --model HuggingFaceTB/SmolLM2-135M-Instruct --method lora --rank 8 --json\n  \
+    anylora plan --model model.gguf --device auto\n  \
     anylora plan --shape llama-65b --vram 48GiB\n  \
     anylora plan --table --max-length 512 --csv")]
 pub struct Plan {
@@ -63,6 +70,9 @@ pub struct Plan {
     /// The table as CSV; batch_size is empty where one row does not fit
     #[arg(long, requires = "table", conflicts_with = "json")]
     csv: bool,
+    /// With --device: don't measure, and estimate no time
+    #[arg(long)]
+    no_probe: bool,
     /// Print JSON on stdout
     #[arg(long)]
     json: bool,
@@ -85,72 +95,94 @@ struct Output<'a> {
     settings: &'a TrainConfig,
     #[serde(flatten)]
     plan: &'a plan::Plan,
+    /// Host memory, by kind.
+    peak_host_bytes: &'a PeakBytes,
+    /// The device that was opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<&'a Surveyed>,
+    /// From the device's ceilings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimated_seconds_per_step: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     vram: Option<&'a Vram>,
-}
-
-/// What `--vram` asks.
-#[derive(Debug, Serialize)]
-struct Vram {
-    bytes: u64,
-    reserve_bytes: u64,
-    /// Whether the settings fit as they are.
-    fits: bool,
-    limits: Vec<MethodLimits>,
-    /// What to change where they don't; None where nothing helps, or nothing has to.
-    nearest: Option<Nearest>,
-    /// The largest known shape that fits with QLoRA and one row, where nothing else does.
-    smaller_model: Option<&'static str>,
-}
-
-/// The largest settings of one method.
-#[derive(Debug, Serialize)]
-struct MethodLimits {
-    method: &'static str,
-    recompute: bool,
-    #[serde(flatten)]
-    limits: Limits,
 }
 
 impl Plan {
     /// Plans, and prints.
     pub fn run(self) -> Result<()> {
         let config = self.resolve()?;
-        let caps = self.caps()?;
         if self.table {
-            return self.print_table(&config, caps);
+            let device = self.device(|spec| survey(spec, None))?;
+            return self.print_table(&config, caps(device.as_ref()));
         }
-        let checkpoint;
-        let model;
-        let (name, mut planner) = match (&self.shape, &config.model) {
+        match (&self.shape, &config.model) {
             (Some(name), _) => {
-                model = shape(name)?;
-                (name, Planner::new(&model, DType::BF16, caps))
+                let model = shape(name)?;
+                // A shape is planned as it is published.
+                let device = self.survey(&config, DType::BF16)?;
+                let planner = Planner::new(&model, DType::BF16, caps(device.as_ref()));
+                self.print(name, &config, planner, device.as_ref(), 0)
             }
             (None, Some(name)) => {
-                checkpoint = model::open(name)?;
-                (name, Planner::of_checkpoint(&checkpoint, caps))
+                let checkpoint = model::open(name)?;
+                let device = self.survey(&config, plan::stored_dtype(&checkpoint))?;
+                let planner = Planner::of_checkpoint(&checkpoint, caps(device.as_ref()));
+                let files = memory::files_bytes(&model::path(name)?);
+                self.print(name, &config, planner, device.as_ref(), files)
             }
-            (None, None) => {
-                return Err(request("no model was given"))
-                    .hint("--shape llama-7b, or --model FOLDER, FILE.gguf or a hub id");
-            }
+            (None, None) => Err(request("no model was given"))
+                .hint("--shape llama-7b, or --model FOLDER, FILE.gguf or a hub id"),
+        }
+    }
+
+    fn device(&self, survey: impl FnOnce(DeviceSpec) -> Result<Surveyed>) -> Result<Option<Surveyed>> {
+        let Some(device) = &self.settings.device else {
+            return Ok(None);
         };
-        let plan = planner.plan(&config).map_err(train_error)?;
-        let vram = self.vram.map(|size| self.fit(&mut planner, &config, size));
+        survey(device.parse().or_request()?).map(Some)
+    }
+
+    /// The device that was asked for, with its ceilings where a plan needs them.
+    fn survey(&self, config: &TrainConfig, stored: DType) -> Result<Option<Surveyed>> {
+        let format = (!self.no_probe).then(|| device::format(config, stored));
+        self.device(|spec| survey(spec, format))
+    }
+
+    fn print(
+        &self,
+        name: &str,
+        config: &TrainConfig,
+        mut planner: Planner<'_>,
+        device: Option<&Surveyed>,
+        files: u64,
+    ) -> Result<()> {
+        let plan = planner.plan(config).map_err(train_error)?;
+        let on_cpu = device.is_some_and(Surveyed::is_host);
+        let program = resident_bytes().unwrap_or(0);
+        let host = plan.host.peak(&plan, on_cpu, program, files);
+        let seconds = device
+            .and_then(|device| device.ceilings)
+            .map(|ceilings| ceilings.step_seconds(&plan));
+        let vram = self
+            .vram
+            .map(|size| fit(&mut planner, config, size, self.reserve));
         let vram = vram.transpose()?;
         if self.json {
             return output::print_json(&Output {
                 model: name,
                 method: method_name(config.quant),
-                settings: &config,
+                settings: config,
                 plan: &plan,
+                peak_host_bytes: &host,
+                device,
+                estimated_seconds_per_step: seconds,
                 vram: vram.as_ref(),
             });
         }
-        output::print(&text::plan(name, &config, &plan))?;
+        output::print(&text::plan(name, config, &plan))?;
+        output::print(&text::machine(&host, device, seconds))?;
         match vram {
-            Some(vram) => output::print(&text::vram(&config, &vram)),
+            Some(vram) => output::print(&text::vram(config, &vram)),
             None => Ok(()),
         }
     }
@@ -166,50 +198,6 @@ impl Plan {
         };
         let layers = [file.unwrap_or_default(), self.settings.clone(), method];
         TrainConfig::resolve(layers).or_request()
-    }
-
-    fn caps(&self) -> Result<Caps> {
-        let Some(device) = &self.settings.device else {
-            return Ok(ANY_GPU);
-        };
-        let device: DeviceSpec = device.parse().or_request()?;
-        with_device(device, OpenOptions::default(), ReadCaps)
-    }
-
-    fn fit(&self, planner: &mut Planner<'_>, config: &TrainConfig, size: Size) -> Result<Vram> {
-        let budget = size.0.saturating_sub(self.reserve.0);
-        let fits = planner.peak(config).map_err(train_error)? <= budget;
-        let mut limits = Vec::new();
-        for quant in [Quant::None, Quant::Nf4] {
-            for recompute in [true, false] {
-                let config = TrainConfig {
-                    quant,
-                    recompute,
-                    ..config.clone()
-                };
-                limits.push(MethodLimits {
-                    method: method_name(quant),
-                    recompute,
-                    limits: planner.limits(&config, budget).map_err(train_error)?,
-                });
-            }
-        }
-        let nearest = match fits {
-            true => None,
-            false => planner.nearest(config, budget).map_err(train_error)?,
-        };
-        let smaller_model = match fits || nearest.is_some() {
-            true => None,
-            false => largest_shape(config, budget)?,
-        };
-        Ok(Vram {
-            bytes: size.0,
-            reserve_bytes: self.reserve.0,
-            fits,
-            limits,
-            nearest,
-            smaller_model,
-        })
     }
 
     fn print_table(&self, config: &TrainConfig, caps: Caps) -> Result<()> {
@@ -259,32 +247,7 @@ fn shape(name: &str) -> Result<ModelConfig> {
         ))
 }
 
-/// The shape with the most parameters that fits with QLoRA, one row, and these settings else.
-fn largest_shape(config: &TrainConfig, budget: u64) -> Result<Option<&'static str>> {
-    let config = TrainConfig {
-        quant: Quant::Nf4,
-        recompute: true,
-        ..Setting::BatchSize.with(config, 1)
-    };
-    let mut largest = None;
-    for name in shapes::names() {
-        let plan = Planner::new(&shape(name)?, DType::BF16, ANY_GPU)
-            .plan(&config)
-            .map_err(train_error)?;
-        if plan.peak_device_bytes.total <= budget {
-            largest = largest.max(Some((plan.base_parameters, name)));
-        }
-    }
-    Ok(largest.map(|(_, name)| name))
-}
-
-/// Brings back a device's capabilities.
-struct ReadCaps;
-
-impl Job for ReadCaps {
-    type Output = Caps;
-
-    fn run<B: Backend>(self, backend: B) -> Result<Caps> {
-        Ok(*backend.caps())
-    }
+/// The capabilities that are planned for.
+fn caps(device: Option<&Surveyed>) -> Caps {
+    device.map_or(ANY_GPU, |device| device.caps)
 }

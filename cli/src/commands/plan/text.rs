@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 
-use anylora_train::TrainConfig;
 use anylora_train::plan::{GPU_GIB, Plan, Row};
+use anylora_train::{PeakBytes, TrainConfig};
 use indicatif::{HumanBytes, HumanCount};
 
-use super::{Vram, method_name};
+use super::device::Surveyed;
+use super::memory::{Toggle, Vram};
+use super::method_name;
 
 /// One run.
 pub fn plan(name: &str, config: &TrainConfig, plan: &Plan) -> String {
@@ -30,6 +32,65 @@ pub fn plan(name: &str, config: &TrainConfig, plan: &Plan) -> String {
         HumanCount(plan.launches_per_step),
     );
     text
+}
+
+/// Host memory, what the driver adds, and how long a step takes.
+pub fn machine(host: &PeakBytes, device: Option<&Surveyed>, seconds: Option<f64>) -> String {
+    let mut text = format!("host memory at its highest: about {}\n", HumanBytes(host.total));
+    for (kind, what) in [
+        ("program", "the program, its libraries and driver"),
+        ("device", "the device's memory, which is the host's here"),
+        ("transfer", "on the way to the device, or from it"),
+        ("batches", "a step's tokens"),
+        (
+            "files",
+            "pages of the model's files, which the system takes back when it needs them",
+        ),
+    ] {
+        let bytes = host.by_kind.get(kind).copied().unwrap_or(0);
+        if bytes > 0 {
+            let _ = writeln!(text, "  {kind:12} {:>12}  {what}", HumanBytes(bytes).to_string());
+        }
+    }
+    let Some(device) = device else {
+        text += "what the driver adds, and the time of a step: --device auto opens the device here and measures it\n";
+        return text;
+    };
+    let opening = match (device.opening.device_bytes, device.opening.host_bytes) {
+        (Some(bytes), _) => format!("{} of device memory when it was opened", HumanBytes(bytes)),
+        (None, Some(bytes)) => format!("{} of host memory when it was opened", HumanBytes(bytes)),
+        (None, None) => "unknown: this system does not tell".to_owned(),
+    };
+    let _ = writeln!(text, "what the driver of {} adds: {opening}", device.name);
+    if let (Some(seconds), Some(ceilings)) = (seconds, device.ceilings) {
+        let _ = writeln!(
+            text,
+            "a step on {}: about {} (estimated from {} of products and {}/s of sums, measured)",
+            device.name,
+            duration(seconds),
+            rate(ceilings.flops_per_second),
+            HumanBytes(ceilings.bytes_per_second as u64),
+        );
+    }
+    text
+}
+
+fn duration(seconds: f64) -> String {
+    if seconds < 1.0 {
+        format!("{:.1} ms", seconds * 1e3)
+    } else if seconds < 120.0 {
+        format!("{seconds:.1} s")
+    } else {
+        format!("{:.0} minutes", seconds / 60.0)
+    }
+}
+
+fn rate(flops_per_second: f64) -> String {
+    if flops_per_second < 1e12 {
+        format!("{:.1} GFLOP/s", flops_per_second / 1e9)
+    } else {
+        format!("{:.1} TFLOP/s", flops_per_second / 1e12)
+    }
 }
 
 fn settings(config: &TrainConfig) -> String {
@@ -61,11 +122,17 @@ pub fn vram(config: &TrainConfig, vram: &Vram) -> String {
         "largest with the rest as it is", "batch_size", "max_length", "rank"
     );
     for of in &vram.limits {
-        let name = format!(
-            "{}{}",
-            of.method,
-            if of.recompute { "" } else { ", recompute off" }
-        );
+        let mut name = of.method.to_owned();
+        if !of.recompute {
+            name += ", recompute off";
+        }
+        if of.packing != config.packing {
+            name += if of.packing {
+                ", packing on"
+            } else {
+                ", packing off"
+            };
+        }
         let _ = write!(text, "{name:30}");
         for (limit, width) in [
             (of.limits.batch_size, 10),
@@ -77,6 +144,17 @@ pub fn vram(config: &TrainConfig, vram: &Vram) -> String {
         }
         text.push('\n');
     }
+    text += &toggle(
+        "recompute",
+        &vram.recompute,
+        "a step computes each block's forward pass twice",
+    );
+    text += &toggle(
+        "packing",
+        &vram.packing,
+        "short examples share a row, so fewer rows are padding",
+    );
+    text.push('\n');
     if vram.fits {
         return text;
     }
@@ -99,6 +177,20 @@ pub fn vram(config: &TrainConfig, vram: &Vram) -> String {
         (None, None) => text.push_str("\nno setting and no known model fits\n"),
     }
     text
+}
+
+/// What a setting changes.
+fn toggle(name: &str, peaks: &Toggle, otherwise: &str) -> String {
+    let bytes = |bytes: Option<u64>| {
+        bytes.map_or("more than a buffer holds".to_owned(), |bytes| {
+            HumanBytes(bytes).to_string()
+        })
+    };
+    format!(
+        "\n{name}: {} with, {} without; with it {otherwise}",
+        bytes(peaks.on),
+        bytes(peaks.off)
+    )
 }
 
 /// Models down, cards across.

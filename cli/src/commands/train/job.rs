@@ -4,23 +4,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
-use anylora_checkpoint::{Adapter, Checkpoint};
-use anylora_data::{Batch, Dataset, Position};
+use anylora_data::Position;
 use anylora_engine::{Backend, Side};
-use anylora_generate::Prompter;
 use anylora_train::plan::{Plan, load_options, plan_checkpoint};
-use anylora_train::prepare::{self, Text};
+use anylora_train::prepare;
 use anylora_train::{
     RunFolder, Summary, Target, TrainConfig, TrainError, Trainer, adapter_file, run, snapshot,
 };
 use indicatif::HumanBytes;
 use pollster::block_on;
 
+use super::files::{Files, expect_model_and_data};
 use super::fit::expect_room;
 use super::progress::Progress;
 use super::train_error;
-use crate::error::{Annotate, request};
-use crate::model::{self, checkpoint_error, generate_error};
+use crate::error::Annotate;
+use crate::model;
 use crate::output;
 
 /// What was asked for.
@@ -36,58 +35,18 @@ pub struct Job {
 /// What was asked for, with its files open.
 pub struct Opened {
     job: Job,
-    checkpoint: Checkpoint,
-    text: Text,
-    data: Arc<Dataset>,
-    held_out: Vec<Batch>,
-    adapter: Option<Adapter>,
+    files: Files,
 }
 
 impl Job {
     /// Opens model and data: what is wrong with them shows before a device is opened.
     pub fn open(mut self) -> Result<Opened> {
-        let config = &mut self.config;
-        let name = config
-            .model
-            .clone()
-            .ok_or_else(|| request("no model was given"))
-            .hint("--model FOLDER, FILE.gguf or a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct")?;
-        let data = config
-            .data
-            .clone()
-            .ok_or_else(|| request("no data was given"))
-            .hint("--data FILE.jsonl; `anylora check-data FILE` shows what would be trained")?;
+        expect_model_and_data(&self.config)?;
         if !self.resume && !self.dry_run {
             RunFolder::expect_none(&self.out).map_err(train_error)?;
         }
-        let data = prepare::open(&data, config.format.as_deref()).map_err(train_error)?;
-        let checkpoint = model::open(&name)?;
-        let adapter = match &config.adapter_init {
-            Some(path) => {
-                let adapter = Adapter::open(path).map_err(checkpoint_error)?;
-                adapter_file::adopt(config, &adapter).map_err(train_error)?;
-                Some(adapter)
-            }
-            None => None,
-        };
-        let prompter = Prompter::new(&checkpoint).map_err(generate_error)?;
-        let (tokenizer, template) = (prompter.tokenizer().clone(), prompter.template().cloned());
-        let text = Text::new(tokenizer, template, config).map_err(train_error)?;
-        let held_out = match &config.eval_data {
-            Some(path) => {
-                let data = prepare::open(path, config.format.as_deref()).map_err(train_error)?;
-                text.held_out(data, config).map_err(train_error)?
-            }
-            None => Vec::new(),
-        };
-        Ok(Opened {
-            job: self,
-            checkpoint,
-            text,
-            data,
-            held_out,
-            adapter,
-        })
+        let files = Files::open(&mut self.config)?;
+        Ok(Opened { job: self, files })
     }
 }
 
@@ -104,8 +63,9 @@ impl crate::engine::Job for Opened {
             force,
         } = &self.job;
         let batches = |position| {
-            self.text
-                .batches(Arc::clone(&self.data), config, position)
+            self.files
+                .text
+                .batches(Arc::clone(&self.files.data), config, position)
                 .map_err(train_error)
         };
         let mut first = batches(Position::default())?;
@@ -116,7 +76,7 @@ impl crate::engine::Job for Opened {
             return self.show_plan(&backend, total);
         }
         if !force {
-            expect_room(&backend, &self.checkpoint, config, *memory_limit)?;
+            expect_room(&backend, &self.files.checkpoint, config, *memory_limit)?;
         }
         let resumed = match snapshot::newest(out) {
             Ok(found) if *resume => Some(found),
@@ -126,17 +86,17 @@ impl crate::engine::Job for Opened {
             _ => None,
         };
         let options = load_options(config, &backend);
-        let loaded = model::load_with(&backend, &self.checkpoint, options)?;
-        let first = |target: &Target, side: Side| match &self.adapter {
+        let loaded = model::load_with(&backend, &self.files.checkpoint, options)?;
+        let first = |target: &Target, side: Side| match &self.files.adapter {
             Some(adapter) => adapter_file::values(adapter, target, side),
             None => Vec::new(),
         };
-        let initial: Option<&anylora_train::Initial<'_>> = match &self.adapter {
+        let initial: Option<&anylora_train::Initial<'_>> = match &self.files.adapter {
             Some(_) => Some(&first),
             None => None,
         };
         let mut trainer = Trainer::new(loaded, config.clone(), total, initial).map_err(train_error)?;
-        if let Some(adapter) = &self.adapter {
+        if let Some(adapter) = &self.files.adapter {
             adapter_file::check(adapter, trainer.parameters().targets()).map_err(train_error)?;
         }
         let mut position = Position::default();
@@ -148,7 +108,7 @@ impl crate::engine::Job for Opened {
         let mut source = batches(position)?;
         // The folder comes last: what is wrong with a request leaves none behind.
         let mut folder = if *resume {
-            RunFolder::resume(out, trainer.progress().step)
+            RunFolder::resume(out, config, trainer.progress().step)
         } else {
             RunFolder::create(out, config)
         }
@@ -162,7 +122,7 @@ impl crate::engine::Job for Opened {
             &mut trainer,
             &mut folder,
             &mut source,
-            &self.held_out,
+            &self.files.held_out,
             &write,
             &mut |event| progress.observe(event),
         ));
@@ -180,12 +140,12 @@ impl Opened {
             trainable_parameters,
             base_parameters,
             ..
-        } = plan_checkpoint(&self.checkpoint, config, *backend.caps()).map_err(train_error)?;
+        } = plan_checkpoint(&self.files.checkpoint, config, *backend.caps()).map_err(train_error)?;
         let mut text = toml::to_string(config).context("the settings could not be written")?;
         text += &format!(
             "\n# {} examples on {}\n# {total} steps; {trainable_parameters} trainable parameters ({:.3} % of {base_parameters})\n\
              # device memory at its highest: {}\n",
-            self.data.len(),
+            self.files.data.len(),
             backend.info().name,
             100.0 * trainable_parameters as f64 / base_parameters as f64,
             HumanBytes(peak_device_bytes.total),
@@ -213,6 +173,12 @@ fn report(summary: &Summary, out: &std::path::Path) -> Result<()> {
     if summary.interrupted {
         return Err(anyhow!("stopped after step {}, with a checkpoint", summary.steps))
             .hint(format!("anylora train --resume --out {at}"));
+    }
+    if summary.adapter_step != summary.steps {
+        eprintln!(
+            "the adapter is that of step {}, the best on the held-out data",
+            summary.adapter_step
+        );
     }
     eprintln!("loss curve: {}", out.join("loss.svg").display());
     output::print(&format!("{}\n", out.join("adapter").display()))

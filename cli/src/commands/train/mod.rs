@@ -1,9 +1,10 @@
 //! `anylora train`: from a model and data to an adapter.
 
-mod fit;
+pub(super) mod files;
+pub(super) mod fit;
 mod help;
 mod job;
-mod progress;
+pub(super) mod progress;
 
 use std::path::{Path, PathBuf};
 
@@ -132,6 +133,8 @@ pub(super) fn train_error(error: TrainError) -> anyhow::Error {
     let wrong = matches!(
         error,
         TrainError::RunExists { .. }
+            | TrainError::ResultsExist { .. }
+            | TrainError::OtherResults { .. }
             | TrainError::NothingToResume { .. }
             | TrainError::Adapter(_)
             | TrainError::DataFile(_)

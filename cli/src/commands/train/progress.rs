@@ -127,7 +127,18 @@ impl Progress {
         }
     }
 
-    fn say(&self, line: &str) {
+    /// Shows how far something is that takes a while.
+    pub fn count(&self, what: &str, done: usize, total: usize) {
+        self.bar.set_length(total as u64);
+        self.bar.set_position(done as u64);
+        self.bar.set_message(what.to_owned());
+        if done == total {
+            self.say(&format!("{what}: {total} done"));
+        }
+    }
+
+    /// Writes a line above the bar.
+    pub fn say(&self, line: &str) {
         if self.bar.is_hidden() {
             eprintln!("{line}");
         } else {

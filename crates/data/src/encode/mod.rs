@@ -301,7 +301,7 @@ impl Encoder {
 }
 
 /// The prompt of Stanford Alpaca (`tatsu-lab/stanford_alpaca:train.py`), for models without a chat template.
-fn alpaca_prompt(system: Option<&str>, instruction: &str, input: &str) -> String {
+pub fn alpaca_prompt(system: Option<&str>, instruction: &str, input: &str) -> String {
     let task = "Below is an instruction that describes a task";
     let (context, input) = match input.is_empty() {
         true => (String::new(), String::new()),

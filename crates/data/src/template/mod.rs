@@ -138,9 +138,15 @@ impl ChatTemplate {
     }
 
     /// Fixes what `strftime_now` tells. A run that is resumed on another day must see the same text.
+    #[must_use]
     pub fn with_now(mut self, now: DateTime) -> Self {
         environment::set_now(&mut self.environment, Some(now));
         self
+    }
+
+    /// Whether the template asks for the time (`strftime_now`).
+    pub fn tells_time(&self) -> bool {
+        self.source.contains("strftime_now")
     }
 
     /// The Jinja source.

@@ -1,7 +1,10 @@
+use std::ops::Range;
+
 use anylora_engine::{AttentionDecode, Result, Tensor};
 use burn::tensor::backend::Backend;
 
-use crate::{Burn, parallel, view};
+use crate::simd::{Kernel, Level, Simd, add_scaled, dot};
+use crate::{Burn, parallel, team, view};
 
 pub(crate) fn attention_decode<B: Backend>(op: AttentionDecode<'_, Burn<B>>) -> Result<()> {
     const OP: &str = "attention_decode";
@@ -23,29 +26,58 @@ pub(crate) fn attention_decode<B: Backend>(op: AttentionDecode<'_, Burn<B>>) -> 
         view::floats(OP, v_cache)?,
     );
     let mut result = vec![0.0; q.len()];
-    parallel::tasks(&mut result, dim, |task, out| {
+    let level = Level::detect();
+    team::parts(&mut result, dim, |start, out| {
+        let task = start / dim;
         let (sequence, head) = (task / heads, task % heads);
         let length = lengths[sequence] as usize;
         let first = window.map_or(0, |window| length.saturating_sub(window));
-        let kv_head = head / (heads / kv_heads);
-        let row = |key: usize| {
-            let start = ((sequence * capacity + key) * kv_heads + kv_head) * dim;
-            start..start + dim
-        };
-        let q = &q[task * dim..(task + 1) * dim];
-        let seen = first..length.min(capacity);
-        let mut scores: Vec<f32> = seen
-            .clone()
-            .map(|key| scale * parallel::dot(q, &keys[row(key)]))
-            .collect();
+        let from = (sequence * capacity * kv_heads + head / (heads / kv_heads)) * dim;
+        level.run(Head {
+            q: &q[start..start + dim],
+            keys: &keys[from..],
+            values: &values[from..],
+            stride: kv_heads * dim,
+            seen: first..length.min(capacity),
+            scale,
+            out,
+        });
+    });
+    view::write(OP, out, result)
+}
+
+/// One query head over the keys that it sees: q, out `[D]`; keys and values `[S, D]` with rows `stride` apart.
+struct Head<'a> {
+    q: &'a [f32],
+    keys: &'a [f32],
+    values: &'a [f32],
+    stride: usize,
+    seen: Range<usize>,
+    scale: f32,
+    /// Zeros.
+    out: &'a mut [f32],
+}
+
+impl Kernel for Head<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let dim = self.q.len();
+        let row = |key: usize| key * self.stride..key * self.stride + dim;
+        let mut scores = Vec::with_capacity(self.seen.len());
+        for key in self.seen.clone() {
+            // SAFETY: the processor is the caller's promise.
+            scores.push(self.scale * unsafe { dot::<S>(self.q, &self.keys[row(key)]) });
+        }
         let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         scores.iter_mut().for_each(|score| *score = (*score - max).exp());
         let sum = parallel::sum(&scores);
-        for (key, score) in seen.zip(&scores) {
-            parallel::add_scaled(out, score / sum, &values[row(key)]);
+        for (key, score) in self.seen.zip(&scores) {
+            // SAFETY: the processor is the caller's promise.
+            unsafe { add_scaled::<S>(self.out, score / sum, &self.values[row(key)]) };
         }
-    });
-    view::write(OP, out, result)
+    }
 }
 
 pub(crate) fn cache_append<B: Backend>(

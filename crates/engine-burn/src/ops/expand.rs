@@ -3,13 +3,16 @@
 
 use std::ops::Range;
 
-use anylora_engine::{Absmax, DType, Error, Nf4, Result, Tensor, Weight};
+use anylora_engine::{Absmax, DType, Error, Ggml, Nf4, Result, Tensor, Weight};
 use anylora_quant::{BlockSize, Codebook, DoubleQuantized, QuantError, Quantized4};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bytes, DType as BurnType, Tensor as BurnTensor, TensorData};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
+use super::few;
+use crate::rows::{Expand, Rows, WithRows};
+use crate::simd::Level;
 use crate::storage::into_bytes;
 use crate::{Burn, parallel, view};
 
@@ -37,6 +40,13 @@ pub(super) fn for_rows<B: Backend>(
                 widen(tensor.dtype(), bytes, out)
             })
         }
+        Weight::Ggml(ggml) => {
+            let k = ggml.shape[1];
+            chunks(weight, product, |range, out| {
+                let first = range.start / k;
+                few::with_ggml(ggml, ExpandRows { first, out })
+            })
+        }
         Weight::Nf4(nf4) => {
             let absmax = absmax(&nf4.absmax)?;
             let settings = settings(nf4)?;
@@ -59,6 +69,29 @@ pub(super) fn for_rows<B: Backend>(
             })
         }
     }
+}
+
+/// Expands rows from `first` on, on all cores: out `[rows, K]`.
+struct ExpandRows<'a> {
+    first: usize,
+    out: &'a mut [f32],
+}
+
+impl WithRows for ExpandRows<'_> {
+    type Output = ();
+
+    fn with<R: Rows>(self, rows: &R) {
+        let level = Level::detect();
+        parallel::rows(self.out, rows.columns(), |row, out| {
+            let row = self.first + row;
+            level.run(Expand { rows, row, out });
+        });
+    }
+}
+
+/// Row `row` of llama.cpp's blocks in f32.
+pub(super) fn expand_row<B: Backend>(ggml: &Ggml<Burn<B>>, row: usize, out: &mut [f32]) -> Result<()> {
+    few::with_ggml(ggml, ExpandRows { first: row, out })
 }
 
 /// Expands `CHUNK_BYTES` of rows at a time with `expand(elements, out)`. On burn-flex all chunks use one buffer.

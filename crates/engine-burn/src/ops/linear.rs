@@ -4,12 +4,16 @@ use burn::tensor::backend::Backend;
 
 use super::dropout::drop_row;
 use super::expand::for_rows;
+use super::few;
 use crate::storage::into_bytes;
 use crate::{Burn, parallel, view};
 
 const OP: &str = "linear";
 
 pub(crate) fn linear<B: Backend>(op: Linear<'_, Burn<B>>) -> Result<()> {
+    if few::linear(&op)? {
+        return Ok(());
+    }
     let Linear {
         x,
         weight,

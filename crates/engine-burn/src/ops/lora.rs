@@ -3,11 +3,15 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType as BurnType, Tensor as BurnTensor, TensorData};
 
 use super::dropout::dropped;
+use super::few;
 use crate::storage::into_bytes;
 use crate::{Burn, parallel, view};
 
 pub(crate) fn lora_down<B: Backend>(op: LoraDown<'_, Burn<B>>) -> Result<()> {
     const OP: &str = "lora_down";
+    if few::lora_down(&op)? {
+        return Ok(());
+    }
     let LoraDown {
         x,
         matrix,

@@ -9,6 +9,7 @@ mod dropout;
 mod elementwise;
 mod embedding;
 mod expand;
+mod few;
 mod linear;
 mod lora;
 mod optimizer;

@@ -1,4 +1,4 @@
-use anylora_engine::{Result, Tensor};
+use anylora_engine::{Error, Result, Tensor, Weight};
 use anylora_shaders::params;
 
 use super::elementwise::name;
@@ -9,10 +9,17 @@ use crate::context::Launch;
 pub(crate) fn embedding(
     gpu: &Wgpu,
     ids: &Tensor<Wgpu>,
-    table: &Tensor<Wgpu>,
+    table: &Weight<Wgpu>,
     out: &Tensor<Wgpu>,
 ) -> Result<()> {
     const OP: &str = "embedding";
+    let Weight::Dense(table) = table else {
+        return Err(Error::Unsupported {
+            op: OP,
+            what: "a table that is packed".to_owned(),
+            engine: "wgpu".to_owned(),
+        });
+    };
     let (rows, vocab, columns) = (ids.len() as u64, table.leading() as u64, out.columns());
     let row_bytes = (columns * out.dtype().size()) as u64;
     let table_bytes = (columns * table.dtype().size()) as u64;

@@ -45,22 +45,22 @@ pub(super) fn check<B: Backend>(x: &Tensor<B>, weight: &Weight<B>, bias: Option<
         bias.expect_shape(OP, "bias", &[n])?;
         bias.expect_dtype(OP, "bias", &[DType::F32], "f32")?;
     }
-    check_weight(weight)
+    check_weight(OP, weight)
 }
 
 pub(super) fn check_backward<B: Backend>(dy: &Tensor<B>, weight: &Weight<B>) -> Result<()> {
     dy.expect_rank(OP, "dy", &["M", "N"])?;
     dy.expect_shape(OP, "dy", &[dy.leading(), weight.shape()[0]])?;
     dy.expect_activation(OP, "dy")?;
-    check_weight(weight)
+    check_weight(OP, weight)
 }
 
 /// Kernels index elements with 32 bits.
-fn check_weight<B: Backend>(weight: &Weight<B>) -> Result<()> {
+pub(super) fn check_weight<B: Backend>(op: &'static str, weight: &Weight<B>) -> Result<()> {
     let [n, k] = weight.shape();
     if n * k == 0 || u32::try_from(n * k).is_err() {
         return Err(Error::Argument {
-            op: OP,
+            op,
             what: format!("a weight [{n}, {k}] has no or too many elements"),
         });
     }

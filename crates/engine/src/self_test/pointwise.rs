@@ -43,7 +43,7 @@ impl Case for Embedding {
     }
 
     fn run<B: Backend>(&self, inputs: &mut Inputs<'_, B>) -> Result<()> {
-        let table = inputs.floats(&[11, self.hidden_size], self.table)?;
+        let table = inputs.floats(&[11, self.hidden_size], self.table)?.into();
         let ids = inputs.words(&[5], &[3, 0, 10, 3, 7])?;
         let out = ops::embedding(&ids, &table, inputs.activation())?;
         inputs.output("out", out);

@@ -4,20 +4,16 @@ use anylora_data::{Encoder, Example, IGNORED};
 use anylora_engine::Backend;
 use anylora_models::Model;
 use anylora_nn::Adapters;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::EvalOptions;
 use super::likelihood::{Query, Row, add_scores};
 use super::task::Task;
+use super::{EvalOptions, Results};
 use crate::TrainError;
-use crate::metrics::{Confusion, bootstrap};
+use crate::metrics::{Confusion, LEVEL, RESAMPLES, bootstrap};
 
 /// Batches whose rows are sorted by length together.
 const SLAB_BATCHES: usize = 16;
-/// Resamples of the bootstrap.
-const RESAMPLES: usize = 1000;
-/// The level of the intervals.
-const LEVEL: f64 = 0.95;
 
 /// How well the classes were told.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -49,6 +45,15 @@ pub struct Intervals {
     pub macro_f1: [f64; 2],
 }
 
+/// What the model says of a case.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CaseScores {
+    /// The log-probability of every word of the task.
+    pub scores: Vec<f64>,
+    /// Whether its beginning was cut off.
+    pub truncated: bool,
+}
+
 /// Classifies every case of a task. A word's score is the sum of the log-probabilities of its tokens, as they are
 /// tokenized in one text with the prompt, without an end of text after them. `seed` is the bootstrap's; `each(n)`
 /// hears that `n` cases are done.
@@ -62,39 +67,74 @@ pub async fn classify<B: Backend>(
     task: &Task,
     options: EvalOptions,
     seed: u64,
-    mut each: impl FnMut(usize),
+    each: impl FnMut(usize),
 ) -> Result<Classification, TrainError> {
+    let mut results = Results::default();
+    case_scores(model, adapters, encoder, task, options, &mut results, each).await?;
+    Ok(summarize_cases(task, &results, seed))
+}
+
+/// [`classify`] in two steps: this one adds the scores of the cases that have none yet.
+///
+/// # Errors
+/// Those of [`classify`]; [`TrainError::File`].
+pub async fn case_scores<B: Backend>(
+    model: &Model<B>,
+    adapters: Option<&Adapters<B>>,
+    encoder: &Encoder,
+    task: &Task,
+    options: EvalOptions,
+    results: &mut Results<CaseScores>,
+    mut each: impl FnMut(usize),
+) -> Result<(), TrainError> {
     let EvalOptions {
         batch_size,
         max_length,
     } = options;
     let table = model.rope.table(model.backend(), max_length, max_length)?;
-    let mut scores = vec![vec![0.0; task.words.len()]; task.cases.len()];
-    let mut truncated = 0;
-    let mut slab: Vec<Row> = Vec::new();
-    for case in 0..task.cases.len() {
-        let (rows, cut) = rows(encoder, task, case, max_length)?;
-        slab.extend(rows);
-        truncated += usize::from(cut);
-        if slab.len() >= SLAB_BATCHES * batch_size || case + 1 == task.cases.len() {
-            slab.sort_by_key(|row| row.input_ids.len());
-            for rows in slab.chunks(batch_size) {
-                add_scores(model, adapters, rows, &table, &mut scores).await?;
-            }
-            slab.clear();
-        }
-        each(case + 1);
-    }
-    let pairs: Vec<(usize, usize)> = task
-        .cases
-        .iter()
-        .zip(&scores)
-        .map(|(case, scores)| (case.truth, likeliest(scores)))
+    let missing: Vec<usize> = (0..task.cases.len())
+        .filter(|&case| results.get(case).is_none())
         .collect();
-    Ok(Classification {
-        truncated,
+    let mut scores = vec![vec![0.0; task.words.len()]; task.cases.len()];
+    // Of each case: rows that are not done, and whether it was cut.
+    let mut open = vec![(0, false); task.cases.len()];
+    let mut slab: Vec<(usize, Row)> = Vec::new();
+    for (index, &case) in missing.iter().enumerate() {
+        let (rows, truncated) = rows(encoder, task, case, max_length)?;
+        open[case] = (rows.len(), truncated);
+        slab.extend(rows.into_iter().map(|row| (case, row)));
+        if slab.len() >= SLAB_BATCHES * batch_size || index + 1 == missing.len() {
+            slab.sort_by_key(|(_, row)| row.input_ids.len());
+            while !slab.is_empty() {
+                let count = slab.len().min(batch_size);
+                let (cases, rows): (Vec<usize>, Vec<Row>) = slab.drain(..count).unzip();
+                add_scores(model, adapters, &rows, &table, &mut scores).await?;
+                for case in cases {
+                    let (left, truncated) = &mut open[case];
+                    *left -= 1;
+                    if *left == 0 {
+                        let scores = std::mem::take(&mut scores[case]);
+                        let truncated = *truncated;
+                        results.add(case, CaseScores { scores, truncated })?;
+                    }
+                }
+                each(results.len());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The metrics that follow from the cases' scores. `seed` is the bootstrap's.
+pub fn summarize_cases(task: &Task, results: &Results<CaseScores>, seed: u64) -> Classification {
+    let found = || results.iter().filter(|(case, _)| *case < task.cases.len());
+    let pairs: Vec<(usize, usize)> = found()
+        .map(|(case, found)| (task.cases[case].truth, likeliest(&found.scores)))
+        .collect();
+    Classification {
+        truncated: found().filter(|(_, found)| found.truncated).count(),
         ..summarize(&task.words, &pairs, seed)
-    })
+    }
 }
 
 /// The rows that a case's words need, and whether any of them lost its beginning.

@@ -31,14 +31,21 @@ pub struct Task {
     pub cases: Vec<Case>,
 }
 
-/// Why a file is no classification task: everything, each with its place.
+/// Why a file is no data of a task: everything, each with its place.
 #[derive(Debug, thiserror::Error)]
-#[error("the data can't be evaluated as classification:{}", listed(.0))]
-pub struct TaskError(Vec<String>);
+#[error("the data can't be evaluated as {task}:{}", listed(.problems))]
+pub struct TaskError {
+    task: &'static str,
+    problems: Vec<String>,
+}
 
 impl TaskError {
     pub(super) fn new(problems: Vec<String>) -> Self {
-        Self(problems)
+        Self::named("classification", problems)
+    }
+
+    pub(super) fn named(task: &'static str, problems: Vec<String>) -> Self {
+        Self { task, problems }
     }
 }
 
@@ -107,7 +114,7 @@ impl Task {
         }
         match problems.is_empty() {
             true => Ok(Self { words, cases }),
-            false => Err(TaskError(problems)),
+            false => Err(TaskError::new(problems)),
         }
     }
 

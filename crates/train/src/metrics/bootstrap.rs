@@ -2,6 +2,11 @@
 
 use anylora_engine::philox4x32;
 
+/// Resamples of an evaluation's intervals.
+pub const RESAMPLES: usize = 1000;
+/// Their level.
+pub const LEVEL: f64 = 0.95;
+
 /// A metric with its interval.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Interval {
@@ -59,4 +64,11 @@ fn quantile(values: &[f64], at: f64) -> f64 {
     let place = at * (values.len() - 1) as f64;
     let (below, above) = (values[place.floor() as usize], values[place.ceil() as usize]);
     below + (above - below) * place.fract()
+}
+
+/// The mean of `values` and its interval at [`LEVEL`].
+pub fn mean_interval(values: &[f64], seed: u64) -> Interval {
+    bootstrap(values.len(), RESAMPLES, LEVEL, seed, |drawn| {
+        drawn.iter().map(|&example| values[example]).sum::<f64>() / drawn.len().max(1) as f64
+    })
 }

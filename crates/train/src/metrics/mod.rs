@@ -4,10 +4,12 @@
 
 mod bootstrap;
 mod classification;
+mod porter;
 mod rouge;
 mod squad;
 
-pub use bootstrap::{Interval, bootstrap};
+pub use bootstrap::{Interval, LEVEL, RESAMPLES, bootstrap, mean_interval};
 pub use classification::Confusion;
-pub use rouge::{Score, rouge_l, rouge_n, rouge_tokens};
+pub use porter::porter_stem;
+pub use rouge::{Rouge, Score, Stemming, rouge, rouge_l, rouge_n, rouge_tokens};
 pub use squad::{SquadScore, SquadVersion, normalize_answer, squad};

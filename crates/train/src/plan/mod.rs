@@ -1,6 +1,8 @@
 //! What a run will take: the trainer itself, on a device that allocates nothing and counts.
 
+mod host;
 mod nearest;
+mod probe;
 mod search;
 pub mod shapes;
 mod table;
@@ -14,7 +16,9 @@ use serde::Serialize;
 use crate::run::PeakBytes;
 use crate::{Dtype, Quant, TrainConfig, TrainError, Trainer};
 
+pub use host::Host;
 pub use nearest::Nearest;
+pub use probe::{Ceilings, probe};
 pub use search::{Limits, Planner, Setting};
 pub use table::{GPU_GIB, Row, rows};
 
@@ -27,12 +31,16 @@ pub struct Plan {
     pub flops_per_step: f64,
     /// Bytes that a step's kernels read and write once each.
     pub bytes_per_step: f64,
+    /// Those of the kernels without products.
+    pub elementwise_bytes_per_step: f64,
     /// Kernel launches a step.
     pub launches_per_step: u64,
     /// Trained numbers.
     pub trainable_parameters: usize,
     /// Numbers of the base model.
     pub base_parameters: usize,
+    /// Host memory beside the device's, while loading, stepping and saving.
+    pub host: Host,
 }
 
 /// Plans a run of a model of this shape whose weights are stored as `stored`, with full rows of `max_length` tokens,
@@ -79,27 +87,45 @@ fn plan_stored(
 ) -> Result<Plan, TrainError> {
     let dry = Dry::new(caps, None);
     let options = load_options(config, &dry);
+    let staging = host::staging_bytes(model, &stored, options)?;
     let model = Loader::plan(&dry, model, stored, options)?;
+    let weight_bytes = dry.ledger().report().live;
     let base_parameters = model.parameters();
     // The adapter's values don't matter here, and making them takes most of the time of a large plan.
     let mut trainer = Trainer::new(model, config.clone(), 1, Some(&|_, _| Vec::new()))?;
     let before = dry.cost();
+    dry.take_largest();
     let batch = full_batch(config);
     let batches: Vec<Batch> = (0..config.grad_accum).map(|_| batch.clone()).collect();
     trainer.dry_step(&batches)?;
     let after = dry.cost();
-    let Cost { calls, flops, bytes } = Cost {
+    let Cost {
+        calls,
+        flops,
+        bytes,
+        elementwise_bytes,
+    } = Cost {
         calls: after.calls - before.calls,
         flops: after.flops - before.flops,
         bytes: after.bytes - before.bytes,
+        elementwise_bytes: after.elementwise_bytes - before.elementwise_bytes,
     };
+    let trainable_parameters = trainer.parameters().count();
     Ok(Plan {
         peak_device_bytes: PeakBytes::from(&dry.ledger().report()),
         flops_per_step: flops,
         bytes_per_step: bytes,
+        elementwise_bytes_per_step: elementwise_bytes,
         launches_per_step: calls,
-        trainable_parameters: trainer.parameters().count(),
+        trainable_parameters,
         base_parameters,
+        host: Host {
+            weight_bytes,
+            staging_bytes: staging,
+            largest_result_bytes: dry.take_largest(),
+            batch_bytes: 16 * (config.batch_size * config.max_length * config.grad_accum) as u64,
+            saving_bytes: host::saving_bytes(trainable_parameters),
+        },
     })
 }
 

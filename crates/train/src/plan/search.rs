@@ -97,7 +97,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The type in which the dense weights are stored.
-    pub(super) fn stored(&self) -> DType {
+    pub fn stored(&self) -> DType {
         self.stored
     }
 

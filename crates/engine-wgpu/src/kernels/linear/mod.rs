@@ -76,7 +76,7 @@ fn run(gpu: &Wgpu, product: &Product<'_>) -> Result<()> {
     let rows = product.input.leading() as u64;
     let n = product.weight.shape()[0] as u64;
     let mut by_row = vec![RowBits::of(product.input, rows), RowBits::of(product.out, rows)];
-    let mut by_n = weight::row_bits(product.weight);
+    let mut by_n = weight::row_bits(product.weight)?;
     if let Some([left, right]) = product.adapter {
         by_row.push(RowBits::of(left, rows));
         if product.forward {
@@ -246,6 +246,7 @@ impl Variant {
         let blocks = match product.weight {
             Weight::Dense(_) => true,
             Weight::Nf4(nf4) => nf4.block_size >= 64 && params.weight_first.is_multiple_of(32),
+            Weight::Ggml(_) => false,
         };
         if gpu.is_software() && gpu.0.subgroup_size == Some(8) && params.columns.is_multiple_of(64) && blocks
         {
@@ -261,6 +262,7 @@ fn matrices(product: &Product<'_>, params: &params::Linear) -> bool {
     let weight = match product.weight {
         Weight::Dense(tensor) => tensor.dtype() == DType::F16,
         Weight::Nf4(_) => true,
+        Weight::Ggml(_) => false,
     };
     weight && product.input.dtype() == DType::F16 && u64::from(params.rows) >= FEW_ROWS
 }

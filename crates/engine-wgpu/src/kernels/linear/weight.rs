@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use anylora_engine::{Absmax, DType, Weight};
+use anylora_engine::{Absmax, DType, Error, Result, Weight};
 use anylora_quant::DYNAMIC_MAP_SIGNED;
 use anylora_shaders::params::Linear;
 
@@ -25,13 +25,17 @@ pub(super) fn format(weight: &Weight<Wgpu>) -> &'static str {
             Absmax::F32(_) => "nf4",
             Absmax::Double { .. } => "nf4_double",
         },
+        Weight::Ggml(_) => "ggml",
     }
 }
 
 /// What a row of a weight takes of each of its tensors.
-pub(super) fn row_bits(weight: &Weight<Wgpu>) -> Vec<RowBits> {
+///
+/// # Errors
+/// [`Error::Unsupported`] for a format that no kernel reads.
+pub(super) fn row_bits(weight: &Weight<Wgpu>) -> Result<Vec<RowBits>> {
     let [n, k] = weight.shape().map(|size| size as u64);
-    match weight {
+    Ok(match weight {
         Weight::Dense(tensor) => vec![RowBits::of(tensor, n)],
         Weight::Nf4(nf4) => {
             // Rows begin within bytes and blocks: one more of each at most.
@@ -51,7 +55,14 @@ pub(super) fn row_bits(weight: &Weight<Wgpu>) -> Vec<RowBits> {
             };
             vec![packed, absmax]
         }
-    }
+        Weight::Ggml(ggml) => {
+            return Err(Error::Unsupported {
+                op: "linear",
+                what: format!("a weight in {}", ggml.format.name()),
+                engine: "wgpu".to_owned(),
+            });
+        }
+    })
 }
 
 /// Binds the rows `rows` and says in `params` where they are.
@@ -72,6 +83,8 @@ pub(super) fn bind(
             return vec![("weight", dense.bind)];
         }
         Weight::Nf4(nf4) => nf4,
+        // `row_bits`, which comes first, refuses it.
+        Weight::Ggml(_) => return Vec::new(),
     };
     let packed = part(gpu, &nf4.packed, elements.start / 2..elements.end.div_ceil(2));
     params.weight_first = (2 * packed.skipped + elements.start % 2) as u32;
