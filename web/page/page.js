@@ -76,7 +76,8 @@ async function openModel(url) {
     loaded.lost.then((reason) => loseModel(loaded, reason));
   } catch (error) {
     byId("loading").hidden = true;
-    byId("load-form").hidden = false;
+    // Another address doesn't help where there is no GPU.
+    byId("load-form").hidden = error.code === "no-webgpu";
     if (loading === control && error.code !== "aborted") {
       const known =
         error instanceof AnyLoraError ? error : new AnyLoraError("internal", String(error.message ?? error));
@@ -169,7 +170,7 @@ async function showDevice() {
   }
   const { device } = model.info;
   const rows = {
-    Adapter: device.name || "not told by the browser",
+    GPU: device.name || "not told by the browser",
     "GPU memory": bytesText(memory.device),
     "of it weights": bytesText(memory.weights),
     "of it adapters": bytesText(memory.adapters),
