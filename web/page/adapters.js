@@ -64,6 +64,12 @@ export class Adapters {
     }
   }
 
+  /** Begins anew, for another model. */
+  forget() {
+    this.#sources.clear();
+    this.#choose(null);
+  }
+
   /** Puts all adapters beside a model that was loaded anew. */
   async restore() {
     const chosen = this.#chosen;
@@ -119,7 +125,6 @@ export class Adapters {
       return row;
     });
     byId("adapters").replaceChildren(none, ...rows);
-    byId("add-adapter").open ||= infos.length === 0;
     byId("scale-field").hidden = this.#chosen === null;
     this.#showScale();
     this.#onChange();
