@@ -7,6 +7,7 @@
 )]
 
 mod check_data;
+mod compare;
 mod devices;
 mod evaluate;
 mod generate;
