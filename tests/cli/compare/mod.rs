@@ -239,12 +239,4 @@ fn a_comparison_that_is_killed_goes_on_with_the_run_that_it_was_in() {
     assert_eq!(lasting(&killed), lasting(&whole));
     assert_eq!(killed["runs"][1]["processes"], 2);
     assert_eq!(killed["runs"][2]["processes"], 1);
-    // One that is done is told again, and nothing is trained.
-    let (json, stderr) = ends(
-        start(&[place.resume("killed"), vec!["--json".to_owned()]].concat()),
-        0,
-    );
-    assert!(!stderr.contains("run 1 of"), "{stderr}");
-    let again: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(again["methods"], killed["methods"]);
 }
