@@ -8,6 +8,7 @@
 
 mod cache;
 mod commands;
+mod cuda;
 mod engine;
 mod error;
 mod generation;

@@ -75,7 +75,9 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for name in ["auto", "cpu", "software", "vulkan", "vulkan:0", "metal", "dx12:3", "cuda", "cuda:1"] {
+        for name in [
+            "auto", "cpu", "software", "vulkan", "vulkan:0", "metal", "dx12:3", "cuda", "cuda:1",
+        ] {
             assert_eq!(name.parse::<DeviceSpec>().unwrap().to_string(), name);
         }
     }

@@ -111,7 +111,7 @@ config! {
         save_every: usize = 100;
         /// Seed of the adapter's start, the order of the data and dropout
         seed: u64 = 42;
-        /// `auto`, `cpu`, `vulkan[:N]`, `metal[:N]`, `dx12[:N]`, or `software` for tests
+        /// `auto`, `cpu`, `vulkan[:N]`, `metal[:N]`, `dx12[:N]`, `cuda[:N]`, or `software` for tests
         device: String = "auto".to_owned();
     }
     options {
