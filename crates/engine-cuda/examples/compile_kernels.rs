@@ -1,5 +1,5 @@
-//! Compiles every variant of every kernel with NVRTC, to PTX and to a binary, which has its inline assembly checked too.
-//! It needs no GPU.
+//! Compiles every variant of every kernel with NVRTC to PTX for each architecture, and for the first one on to a binary,
+//! which has the inline assembly checked too. It needs no GPU.
 //!
 //!     cargo run -p anylora-engine-cuda --example compile_kernels -- LIBNVRTC ARCHITECTURE...
 //!
@@ -44,9 +44,10 @@ fn compile(library: &Path, architectures: &[String]) -> Result<String, String> {
     let jobs: Vec<(&Program, String)> = programs
         .iter()
         .flat_map(|program| {
-            let targets = architectures
-                .iter()
-                .flat_map(|architecture| [format!("compute_{architecture}"), format!("sm_{architecture}")]);
+            let targets = architectures.iter().enumerate().map(|(place, architecture)| {
+                let kind = if place == 0 { "sm" } else { "compute" };
+                format!("{kind}_{architecture}")
+            });
             targets.map(move |target| (program, target))
         })
         .collect();
@@ -80,7 +81,7 @@ fn compile(library: &Path, architectures: &[String]) -> Result<String, String> {
     }
     let (major, minor) = compiler.version();
     Ok(format!(
-        "NVRTC {major}.{minor}: {} variants of {} files, each to PTX and to a binary for sm_{}, in {:.0} s",
+        "NVRTC {major}.{minor}: {} variants of {} files, each for sm_{}, in {:.0} s",
         programs.len(),
         seconds.into_inner().unwrap_or_default().len(),
         architectures.join(", sm_"),

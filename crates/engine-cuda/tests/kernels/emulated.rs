@@ -22,6 +22,10 @@ pub(crate) fn passes(device: &Cuda) {
     let mut each = |outcome: Outcome| {
         count += 1;
         if !outcome.passed() {
+            println!(
+                "{} {}, {}: {:?}",
+                outcome.op, outcome.case, outcome.dtype, outcome.verdict
+            );
             failed.push(format!("{outcome:?}"));
         }
     };
