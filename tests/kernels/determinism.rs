@@ -15,7 +15,7 @@ type Named<B> = (&'static str, Vec<Tensor<B>>);
 fn pointwise<B: Backend>(device: &B, act: DType) -> Result<Vec<Named<B>>> {
     let shape = [37, 131];
     let new = |seed| Operand::random(seed, shape, act).on(device);
-    let table = Operand::random(1, [23, 131], DType::BF16).on(device).into();
+    let table = Operand::random(1, [23, 131], DType::BF16).on(device);
     let weight = Operand::random(2, [131], DType::F32).on(device);
     let heads = Operand::random(3, [37, 3, 44], act).on(device);
     let rotations = Operand::random(4, [50, 20], DType::F32).on(device);
@@ -30,7 +30,7 @@ fn pointwise<B: Backend>(device: &B, act: DType) -> Result<Vec<Named<B>>> {
             "embedding",
             vec![ops::embedding(
                 &Indices::random(13, [37], 23).on(device),
-                &table,
+                &table.clone().into(),
                 act,
             )?],
         ),

@@ -29,9 +29,13 @@ pub struct Goldens {
 }
 
 impl Goldens {
-    /// A file of a model's reference.
+    /// A file of a tiny model's reference.
     pub fn open(model: &str, file: &str) -> Self {
-        let bytes = std::fs::read(folder(model).join("reference").join(file)).unwrap();
+        Self::read(&folder(model).join("reference").join(file))
+    }
+
+    pub fn read(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
         let mut goldens = Self {
             floats: HashMap::new(),

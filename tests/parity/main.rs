@@ -9,5 +9,6 @@ mod engines;
 mod forward;
 mod goldens;
 mod greedy;
+mod smollm2;
 mod tape;
 mod training;

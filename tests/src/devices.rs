@@ -33,6 +33,7 @@ pub fn gpus() -> &'static [Wgpu] {
         for (f16, subgroups) in [(false, false), (true, false), (false, true)] {
             let tier = Tier {
                 f16,
+                bf16: false,
                 subgroups,
                 cooperative_matrix: false,
             };

@@ -139,3 +139,25 @@ test("a connection that breaks is taken up again", async () => {
   const starts = shards().map(({ range }) => Number(/^bytes=(\d+)-/.exec(range ?? "")?.[1] ?? 0));
   assert.ok(starts.length >= 3 && starts.at(-1) > starts[0], `${starts}`);
 });
+
+test("what was damaged on the disk is fetched again", async () => {
+  await visit(loadOnce);
+  site.requests.length = 0;
+  await visit(async () => {
+    const manifest = await (await fetch(`${url}manifest.json`)).json();
+    const root = await navigator.storage.getDirectory();
+    const kept = await root.getDirectoryHandle("anylora");
+    const file = await kept.getFileHandle(manifest.shards[0].sha256);
+    const writable = await file.createWritable({ keepExistingData: true });
+    await writable.write({ type: "write", position: 5000, data: new Uint8Array(100) });
+    await writable.close();
+  });
+  const { reports } = await visit(loadOnce);
+  assert.deepEqual(shards().map(({ range }) => range), [null]);
+  assert.equal(reports.at(-1).phase, "ready");
+});
+
+test("two tabs load the same model at once", async () => {
+  const visits = await Promise.all([visit(loadOnce), visit(loadOnce)]);
+  assert.deepEqual(visits.map(({ reports }) => reports.at(-1).phase), ["ready", "ready"]);
+});

@@ -36,6 +36,14 @@ fn nf4() -> LoadOptions {
     }
 }
 
+/// The embedding, which is dense in these models.
+fn table(model: &Model<Cpu>) -> &Tensor<Cpu> {
+    match &model.embed_tokens {
+        Weight::Dense(table) => table,
+        _ => panic!("not packed"),
+    }
+}
+
 fn load(checkpoint: &Checkpoint, options: LoadOptions) -> Model<Cpu> {
     Loader::load(&Cpu::new(None), checkpoint, options, |_, _| {}).unwrap()
 }
@@ -130,7 +138,7 @@ fn quantization_packs_the_linear_layers_of_blocks_alone() {
     let checkpoint = tiny("tiny-mistral");
     let model = load(&checkpoint, nf4());
     assert!(matches!(model.lm_head, Weight::Dense(_)));
-    assert_eq!(model.embed_tokens.dtype(), DType::F32);
+    assert_eq!(table(&model).dtype(), DType::F32);
     let block = model.block(1, None).unwrap();
     for projection in Projection::ALL {
         assert!(
@@ -220,7 +228,7 @@ fn sixteen_bit_weights_stay_as_they_are() {
         pollster::block_on(model.logits(&hidden).unwrap().to_f32()).unwrap()
     };
     let (stored, widened) = (model(true), model(false));
-    assert_eq!(stored.embed_tokens.dtype(), DType::BF16);
+    assert_eq!(table(&stored).dtype(), DType::BF16);
     assert_eq!(logits(&stored), logits(&widened));
     let live = |model: &Model<Cpu>| model.backend().ledger().report().live;
     assert!(live(&stored) < live(&widened) * 6 / 10);
@@ -241,10 +249,7 @@ fn dense_weights_are_rounded_where_that_is_asked_for() {
             load(&checkpoint, options),
             load(&checkpoint, LoadOptions::default()),
         );
-        let Weight::Dense(table) = &model.embed_tokens else {
-            panic!("not packed");
-        };
-        assert_eq!(table.dtype(), dtype);
+        assert_eq!(table(&model).dtype(), dtype);
         let block = model.blocks.block(1).unwrap();
         let Weight::Dense(weight) = &block.linear(Projection::Q).weight else {
             panic!("not packed");

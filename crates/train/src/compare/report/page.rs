@@ -73,6 +73,7 @@ fn render(
     environment.add_filter("signed", text::signed);
     environment.add_filter("digits", text::digits);
     environment.add_filter("thousands", text::thousands);
+    environment.add_filter("steps", text::steps);
     environment.add_filter("fixed", fixed);
     environment.add_filter("score", score);
     let rendered = environment

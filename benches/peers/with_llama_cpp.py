@@ -2,7 +2,7 @@
 """Tokens per second of the CPU engine and of llama.cpp on one GGUF file, taking turns.
 
     python -m venv peers && peers/bin/pip install llama-cpp-python    # builds llama.cpp for this machine
-    peers/bin/python benches/peers/llama_cpp.py MODEL.gguf [--threads 2] [--rounds 3]
+    peers/bin/python benches/peers/with_llama_cpp.py MODEL.gguf [--threads 2] [--rounds 3]
 
 Both read a prompt of 512 tokens and then 64 more, one at a time. Ours picks each of them (greedy) and decodes its text;
 llama.cpp is handed its tokens, so that nothing of Python's is in its time but the call. A round is one run of each with a
