@@ -6,6 +6,10 @@ pub use with::{gpus, memory_bytes, open, try_open};
 pub use without::{gpus, memory_bytes, open, try_open};
 
 /// An NVIDIA GPU that CUDA lists.
+#[cfg_attr(
+    not(feature = "cuda"),
+    allow(dead_code, reason = "only a build with CUDA finds any")
+)]
 pub struct Gpu {
     /// N of `cuda:N`.
     pub index: usize,

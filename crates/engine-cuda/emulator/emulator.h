@@ -158,10 +158,10 @@ template <class T> static void multiply_add(T type, f32 (&sums)[4], const u32 (&
     for (u32 place = 0; place < 4; place++) {
         u32 row = lane / 4 + place / 2 * 8, column = lane % 4 * 2 + place % 2;
         for (u32 k = 0; k < 16; k++) {
-            auto of_row = emulated_slot<EmulatedOperands>(slots, row % 8 * 4 + k % 8 / 2);
-            auto of_column = emulated_slot<EmulatedOperands>(slots, column * 4 + k % 8 / 2);
-            u32 a = of_row.left[row / 8 + k / 8 * 2] >> (k % 2 * 16);
-            u32 b = of_column.right[k / 8] >> (k % 2 * 16);
+            auto of_row = (const EmulatedOperands *)slots[row % 8 * 4 + k % 8 / 2];
+            auto of_column = (const EmulatedOperands *)slots[column * 4 + k % 8 / 2];
+            u32 a = of_row->left[row / 8 + k / 8 * 2] >> (k % 2 * 16);
+            u32 b = of_column->right[k / 8] >> (k % 2 * 16);
             sums[place] += emulated_half(type, (u16)a) * emulated_half(type, (u16)b);
         }
     }
