@@ -8,6 +8,7 @@
 
 mod answers;
 mod check_data;
+mod compare;
 mod devices;
 mod evaluate;
 mod generate;

@@ -25,7 +25,8 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["tiny-llama", "tiny-mistral", "tiny-qwen2", "tiny-qwen3"]
-TOLERANCE = 1e-5
+# SmolLM2 has 30 layers, the tiny models two.
+TOLERANCE, TOLERANCE_SMOLLM2 = 1e-5, 1e-4
 
 # Options of `anylora train`, each with a rank, targets and scale of its own.
 OURS = {
@@ -154,8 +155,10 @@ arguments = parser.parse_args()
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 PROGRAMS = build()
 if arguments.smollm2:
+    tolerance = TOLERANCE_SMOLLM2
     worst = compare("SmolLM2-135M", arguments.smollm2.resolve(), 49152, ["none", "nf4"], 4)
 else:
+    tolerance = TOLERANCE
     worst = max(compare(name, ROOT / "tests/fixtures/tiny" / name, 512, ["none", "nf4"], 12) for name in TINY)
-print(f"the largest difference: {worst:.1e}, allowed {TOLERANCE:.0e}")
-sys.exit(worst > TOLERANCE)
+print(f"the largest difference: {worst:.1e}, allowed {tolerance:.0e}")
+sys.exit(worst > tolerance)

@@ -8,7 +8,7 @@ import { serve } from "./server.js";
 
 const MODELS = { llama: "tiny-llama", mistral: "tiny-mistral", qwen2: "tiny-qwen2", qwen3: "tiny-qwen3" };
 const ADAPTERS = ["lora_f32_adapter_final", "qlora_nf4dq_adapter_final"];
-const MAX_TOKENS = 12;
+const MAX_TOKENS = 6;
 
 let browser;
 let site;
@@ -73,19 +73,28 @@ function difference(found, expected) {
   return Math.max(...expected.map((value, index) => Math.abs(value - found[index]))) / largest;
 }
 
-function cases(model) {
-  const prompts = ["the movie was", "A long sentence, with commas, 12 numbers and more words than the first one."];
-  const with_ = [[null, 1], [ADAPTERS[0], 1], [ADAPTERS[1], 1], [ADAPTERS[1], 0.5]];
-  return prompts.flatMap((prompt) =>
-    with_.map(([adapter, scale]) => ({ prompt, adapter, scale, maxTokens: MAX_TOKENS, model })),
-  );
+/** Two prompts, and every way of an adapter; software GPUs are slow, so that families but the first do with less. */
+function cases(name) {
+  const short = "the movie was";
+  const long = "A long sentence, with commas, 12 numbers and more words than the first one.";
+  const ways = [
+    [short, null, 1],
+    [short, ADAPTERS[0], 1],
+    [short, ADAPTERS[1], 1],
+    [short, ADAPTERS[1], 0.5],
+    [long, null, 1],
+    [long, ADAPTERS[1], 1],
+  ];
+  return ways
+    .filter((_, index) => name === "llama" || [0, 1, 5].includes(index))
+    .map(([prompt, adapter, scale]) => ({ prompt, adapter, scale, maxTokens: MAX_TOKENS }));
 }
 
 for (const name of [...Object.keys(MODELS), "dense"]) {
   test(`${name}: logits within 1e-4 of the native engine's, greedy tokens the same, adapters on, off and scaled`, async (t) => {
     const model = MODELS[name] ?? "tiny-llama";
     const folder = (adapter) => adapter && tiny(`${model}/reference/${adapter}`);
-    const wanted = cases(model).map((each) => ({ ...each, adapter: folder(each.adapter) }));
+    const wanted = cases(name).map((each) => ({ ...each, adapter: folder(each.adapter) }));
     const expected = nativeAnswers(site.folders[`/packs/${name}/`], wanted);
     await load(name);
     const of = MODELS[name] ? name : "llama";
@@ -96,7 +105,7 @@ for (const name of [...Object.keys(MODELS), "dense"]) {
       assert.ok(info.rank > 0 && info.parameters > 0 && info.modules > 0);
     }
     let worst = 0;
-    for (const [index, each] of cases(model).entries()) {
+    for (const [index, each] of cases(name).entries()) {
       const found = await answer(each);
       worst = Math.max(worst, difference(found.logits, expected[index].logits));
       assert.deepEqual(found.tokens, expected[index].tokens, JSON.stringify(each));
@@ -106,7 +115,9 @@ for (const name of [...Object.keys(MODELS), "dense"]) {
     assert.ok(worst <= 1e-4, `${worst}`);
     // The adapters change something, or the test says nothing.
     assert.ok(difference(expected[1].logits, expected[0].logits) > 1e-3);
-    assert.ok(difference(expected[3].logits, expected[2].logits) > 1e-3);
+    if (name === "llama") {
+      assert.ok(difference(expected[3].logits, expected[2].logits) > 1e-3);
+    }
   });
 }
 
@@ -159,7 +170,11 @@ test("an adapter of another model says which tensor, and why; files of one go as
     // The tensor goes to the end with one more input; the others close the gap.
     const size = rank * inputs * 4;
     const [start] = header[name].data_offsets;
-    const moved = Buffer.concat([grown.subarray(0, start), grown.subarray(start + size), data.subarray(start, start + size)]);
+    const moved = Buffer.concat([
+      grown.subarray(0, start),
+      grown.subarray(start + size),
+      data.subarray(start, start + size),
+    ]);
     for (const entry of Object.values(header)) {
       if (entry.data_offsets?.[0] > start) {
         entry.data_offsets = entry.data_offsets.map((offset) => offset - size);
@@ -170,20 +185,24 @@ test("an adapter of another model says which tensor, and why; files of one go as
   });
   site.folders["/adapters/wide/"] = wide;
   const errors = await page.evaluate(async (url) => {
-    const failed = async (promise) => promise.then(() => null, ({ code, message, hint }) => ({ code, message, hint }));
+    const failed = async (promise) =>
+      promise.then(
+        () => null,
+        ({ code, message, hint }) => ({ code, message, hint }),
+      );
     const text = (name, content) => new File([content], name);
     return [
       await failed(model.addAdapter(`${url}/adapters/wide/`)),
       await failed(model.addAdapter(`${url}/adapters/none/`)),
-      await failed(model.addAdapter([text("adapter_config.json", "{")])
-        .catch((error) => { throw error; })
-      ).catch((error) => error),
-      await failed(model.addAdapter([text("adapter_config.json", "{"), text("adapter_model.safetensors", "no")], { name: "x" })),
+      await failed(model.addAdapter([text("adapter_config.json", "{")])),
+      await failed(
+        model.addAdapter([text("adapter_config.json", "{"), text("adapter_model.safetensors", "no")], { name: "x" }),
+      ),
     ];
-  }, site.url).catch((error) => assert.fail(error.message));
+  }, site.url);
   const [wrong, missing, alone, broken] = errors;
   assert.equal(wrong.code, "adapter");
-  assert.match(wrong.message, /lora_A\.weight.*expected \[\d+, 128\], found \[\d+, 129\]/);
+  assert.match(wrong.message, /`base_model\.model\.model\.layers\.\d+\..*lora_A\.weight`: expected \[8, 320\], found \[8, 321\]/);
   assert.match(wrong.hint, /base model/);
   assert.equal(missing.code, "network");
   assert.match(missing.message, /404/);
@@ -216,10 +235,19 @@ test("answers can be broken off, wait in line, and say how they ended", async ()
     for await (const _ of left) {
       break;
     }
-    const [a, b] = [model.generate("the", { raw: true, maxTokens: 4 }), model.generate("the", { raw: true, maxTokens: 4 })];
+    const [a, b] = [
+      model.generate("the", { raw: true, maxTokens: 4 }),
+      model.generate("the", { raw: true, maxTokens: 4 }),
+    ];
     const texts = await Promise.all([a.text(), b.text()]);
-    const bad = await model.generate("the", { raw: true, temperature: -1 }).text().catch((error) => error.code);
-    const unknown = await model.generate("the", { wrong: 1 }).text().catch((error) => error.code);
+    const bad = await model
+      .generate("the", { raw: true, temperature: -1 })
+      .text()
+      .catch((error) => error.code);
+    const unknown = await model
+      .generate("the", { wrong: 1 })
+      .text()
+      .catch((error) => error.code);
     return { seen, code, texts, bad, unknown, stats: [await aborted.stats, await left.stats, await a.stats] };
   });
   assert.equal(found.code, "aborted");
@@ -227,7 +255,10 @@ test("answers can be broken off, wait in line, and say how they ended", async ()
   assert.equal(found.texts[0], found.texts[1]);
   assert.equal(found.bad, "argument");
   assert.equal(found.unknown, "argument");
-  assert.deepEqual(found.stats.map(({ finish }) => finish), ["aborted", "aborted", "length"]);
+  assert.deepEqual(
+    found.stats.map(({ finish }) => finish),
+    ["aborted", "aborted", "length"],
+  );
   assert.ok(found.stats[0].tokens < 400 && found.stats[2].tokens === 4);
 });
 
@@ -247,14 +278,23 @@ test("dispose frees the GPU and ends the calls", async () => {
   const found = await page.evaluate(async () => {
     const one = model;
     globalThis.model = null;
-    const answering = one.generate("the", { raw: true, maxTokens: 400 }).text().catch((error) => error.code);
+    let lost = false;
+    one.lost.then(() => {
+      lost = true;
+    });
+    const answer = one.generate("the", { raw: true, maxTokens: 400 });
+    const answering = answer.text().catch((error) => error.code);
+    await new Promise((resolve) => setTimeout(resolve, 300));
     await one.dispose();
     await one.dispose();
     const after = await one.memory().catch((error) => error.code);
-    return { answering: await answering, after, workers: undefined };
+    return { answering: await answering, after, lost };
   });
   assert.equal(found.after, "disposed");
-  assert.ok(["disposed", "device-lost"].includes(found.answering) || found.answering.length > 0);
-  await assert.doesNotReject(page.waitForFunction(() => true));
+  assert.match(found.answering, /^(disposed|device-lost)$/);
+  assert.equal(found.lost, false);
+  for (let tries = 0; page.workers().length > 0 && tries < 50; tries += 1) {
+    await page.waitForTimeout(100);
+  }
   assert.equal(page.workers().length, 0);
 });

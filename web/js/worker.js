@@ -54,7 +54,12 @@ const methods = {
     progress("gpu");
     engine = await loader.finish();
     loader.free();
-    engine.lost().then((reason) => postMessage({ lost: reason }));
+    engine.lost().then((reason) => {
+      // Disposing of it loses the GPU too.
+      if (!dead) {
+        postMessage({ lost: reason });
+      }
+    });
     progress("ready");
     return JSON.parse(engine.info());
   },
@@ -120,8 +125,8 @@ const methods = {
   },
 
   async dispose() {
-    engine?.destroy();
     dead ??= new AnyLoraError("disposed", "the model was disposed", "load it again");
+    engine?.destroy();
   },
 };
 
@@ -220,8 +225,8 @@ self.onmessage = ({ data }) => {
     return;
   }
   aborts.set(data.id, new AbortController());
-  // What the memory is may be asked at any time.
-  if (data.method === "memory" && engine) {
+  // These wait for no answer to end.
+  if ((data.method === "memory" && engine) || data.method === "dispose") {
     run(data);
   } else {
     line = line.then(() => run(data));

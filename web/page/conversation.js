@@ -6,7 +6,7 @@ import { alertError } from "./problems.js";
 import { sampling, system } from "./settings.js";
 
 /** Pixels from the end within which the view follows an answer. */
-const FOLLOW = 80;
+const FOLLOW = 200;
 
 export class Conversation {
   /** Gives the model, and the adapter in use: `{name, scale}`, name null for the base model. */
@@ -144,36 +144,40 @@ export class Conversation {
       answer.finish("stopped");
       return;
     }
-    const { name, scale } = answer.adapter;
-    const model = this.#model();
-    const raw = !model.info.hasChatTemplate;
-    const prompt = raw ? turn.prompt : this.#messages(turn, lane);
-    const generation = model.generate(prompt, { ...settings, raw, adapter: name, scale, signal });
     answer.begin();
-    try {
-      for await (const { text } of generation) {
-        answer.add(text);
-        this.#follow();
-      }
-    } catch (error) {
-      if (!(error instanceof AnyLoraError) || error.code !== "aborted") {
-        answer.finish("failed");
-        throw error;
+    const turns = this.#turns.slice(0, this.#turns.indexOf(turn));
+    for (let left = 0; ; left += 1) {
+      const generation = this.#generate(turn, turns.slice(left), lane, answer.adapter, settings);
+      try {
+        for await (const { text } of generation) {
+          answer.add(text);
+          this.#follow();
+        }
+        const stats = await generation.stats;
+        answer.finish(stats.finish, stats, left);
+        return;
+      } catch (error) {
+        if (error.code === "aborted") {
+          answer.finish("stopped", await generation.stats.catch(() => undefined), left);
+          return;
+        }
+        // A conversation that has grown too long loses its oldest turns.
+        if (error.code !== "argument" || left >= turns.length) {
+          answer.finish("failed");
+          throw error;
+        }
       }
     }
-    const stats = await generation.stats;
-    answer.finish(signal.aborted ? "stopped" : stats.finish, stats);
   }
 
-  /** What a lane has said so far; where it was silent, what the other one said. */
-  #messages(turn, lane) {
-    const messages = system();
-    for (const { prompt, answers } of this.#turns.slice(0, this.#turns.indexOf(turn))) {
-      const answer = answers[lane] ?? answers.main;
-      messages.push({ role: "user", content: prompt }, { role: "assistant", content: answer.text });
+  #generate(turn, turns, lane, { name, scale }, settings) {
+    const model = this.#model();
+    if (!model) {
+      throw new AnyLoraError("device-lost", "the GPU was lost");
     }
-    messages.push({ role: "user", content: turn.prompt });
-    return messages;
+    const raw = !model.info.hasChatTemplate;
+    const prompt = raw ? turn.prompt : messages(turns, lane, turn.prompt);
+    return model.generate(prompt, { ...settings, raw, adapter: name, scale, signal: this.#abort.signal });
   }
 
   #setBusy(busy) {
@@ -188,10 +192,25 @@ export class Conversation {
   /** Keeps the end in view, unless the visitor has scrolled away from it. */
   #follow() {
     const scroll = byId("scroll");
-    if (scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < FOLLOW + 200) {
+    if (scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < FOLLOW) {
       scroll.scrollTop = scroll.scrollHeight;
     }
   }
+}
+
+/** What a lane has said so far, where it was silent what the other one said, and the new message. */
+function messages(turns, lane, prompt) {
+  const said = turns.flatMap(({ prompt, answers }) => {
+    const { text } = answers[lane] ?? answers.main;
+    // A turn that failed or was stopped before the first word was none.
+    return text
+      ? [
+          { role: "user", content: prompt },
+          { role: "assistant", content: text },
+        ]
+      : [];
+  });
+  return [...system(), ...said, { role: "user", content: prompt }];
 }
 
 /** One answer on the page. */
@@ -225,7 +244,8 @@ class Answer {
     this.footer.textContent = "Writing";
   }
 
-  finish(how, stats) {
+  /** `how` it ended; `left`: so many turns were left out of what the model read. */
+  finish(how, stats, left = 0) {
     this.element.classList.remove("running");
     const parts = [];
     if (stats) {
@@ -238,6 +258,9 @@ class Answer {
     const ends = { length: "cut at the longest answer", stopped: "stopped", failed: "failed", aborted: "stopped" };
     if (ends[how]) {
       parts.push(ends[how]);
+    }
+    if (left > 0) {
+      parts.push(`without the first ${left} of the conversation's turns`);
     }
     this.footer.textContent = parts.join(" · ");
     const copy = element("button", {

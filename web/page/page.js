@@ -34,8 +34,8 @@ async function start() {
   }
   byId("model-url").value = url;
   const more = query.getAll("adapter").map((url) => ({ url }));
-  const served_ = Array.isArray(served?.adapters) ? served.adapters : [];
-  await open(url, [...served_, ...more]);
+  const beside = Array.isArray(served?.adapters) ? served.adapters : [];
+  await open(url, [...beside, ...more]);
 }
 
 async function servedSite() {
@@ -50,10 +50,11 @@ async function servedSite() {
 /** Loads the model at an address, then adapters `{url, name?}`. */
 async function open(url, wanted) {
   if (await openModel(url)) {
+    adapters.forget();
     for (const { url, name } of wanted) {
       await adapters.add(url, name);
     }
-    adapters.show();
+    byId("add-adapter").open = model?.adapters.length === 0;
     byId("prompt").focus();
   }
 }
@@ -75,7 +76,8 @@ async function openModel(url) {
     loaded.lost.then((reason) => loseModel(loaded, reason));
   } catch (error) {
     byId("loading").hidden = true;
-    byId("load-form").hidden = false;
+    // Another address doesn't help where there is no GPU.
+    byId("load-form").hidden = error.code === "no-webgpu";
     if (loading === control && error.code !== "aborted") {
       const known =
         error instanceof AnyLoraError ? error : new AnyLoraError("internal", String(error.message ?? error));
@@ -154,7 +156,7 @@ function showModelLine() {
   }
   const { name } = adapters.current;
   const kinds = { nf4: "NF4", fp4: "FP4", none: "unquantized" };
-  line.textContent = `${model.info.name} · ${countText(model.info.parameters)} · ${kinds[model.info.quantization] ?? ""}`;
+  line.textContent = `${model.info.name} · ${countText(model.info.parameters)} parameters · ${kinds[model.info.quantization] ?? ""}`;
   byId("empty-adapter").textContent = name === null ? "" : `The adapter ${name} answers.`;
   byId("compare").disabled = name === null;
   byId("compare").title =
@@ -168,7 +170,7 @@ async function showDevice() {
   }
   const { device } = model.info;
   const rows = {
-    Adapter: device.name || "not told by the browser",
+    GPU: device.name || "not told by the browser",
     "GPU memory": bytesText(memory.device),
     "of it weights": bytesText(memory.weights),
     "of it adapters": bytesText(memory.adapters),

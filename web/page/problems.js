@@ -2,7 +2,7 @@
 
 import { byId, element } from "./dom.js";
 
-/** What to try, by an error's code; an error's own hint comes first. */
+/** What to try, by an error's code; for all others it is the error's own hint. */
 const STEPS = {
   "no-webgpu": [
     "Use a current browser: Chrome or Edge 113, Safari 26, Firefox 141 on Windows, or newer.",
@@ -26,13 +26,17 @@ const TITLES = {
   "device-lost": "The GPU was lost",
 };
 
-const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+/** A text with a capital at its beginning, unless an address is there, and a stop at its end. */
+function sentence(text) {
+  const begun = /^https?:/.test(text) ? text : text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?:]$/.test(begun) ? begun : `${begun}.`;
+}
 
 /** Fills the start page's place for problems. `again` is what the button does. */
 export function showProblem(error, again) {
   byId("problem-title").textContent = TITLES[error.code] ?? "The model could not be loaded";
   byId("problem-text").textContent = sentence(error.message);
-  const steps = [error.hint && sentence(error.hint), ...(STEPS[error.code] ?? [])].filter(Boolean);
+  const steps = STEPS[error.code] ?? (error.hint ? [sentence(error.hint)] : []);
   byId("problem-steps").replaceChildren(...steps.map((text) => element("li", { text })));
   const button = byId("problem-again");
   button.onclick = again;
@@ -53,7 +57,7 @@ export function alertError(error, action) {
   const close = () => alert.remove();
   const message = element("p", {}, element("strong", { text: sentence(error.message) }));
   if (error.hint) {
-    message.append(` ${sentence(error.hint)}.`);
+    message.append(` ${sentence(error.hint)}`);
   }
   alert.append(message);
   if (action) {

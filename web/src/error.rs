@@ -35,6 +35,23 @@ impl WebError {
         Self::new("argument", message, None)
     }
 
+    /// An error while a model loads onto a GPU whose buffers hold at most `most` bytes.
+    pub(crate) fn of_model(error: ModelError, most: u64) -> Self {
+        match &error {
+            ModelError::Engine(anylora_engine::Error::OutOfMemory { requested, .. }) if *requested > most => {
+                let message = format!(
+                    "the model has a tensor of {requested} bytes, and this GPU's buffers hold at most {most}"
+                );
+                Self::new(
+                    "limits",
+                    message,
+                    Some("take a smaller model, or another browser or GPU"),
+                )
+            }
+            _ => error.into(),
+        }
+    }
+
     /// The same as an error of an adapter's files.
     pub(crate) fn of_adapter(self) -> Self {
         let code = if self.code == "format" {

@@ -89,7 +89,11 @@ impl Loader {
     /// # Errors
     /// `format` for a shard that is none or doesn't fit the model; `out-of-memory`, `limits`, `device-lost`.
     pub fn push(&self, piece: &[u8]) -> std::result::Result<(), JsValue> {
-        self.with(|opened| Ok(opened.model.push(piece)?))
+        self.with(|opened| {
+            let most = opened.backend.caps().max_buffer_bytes;
+            let pushed = opened.model.push(piece);
+            pushed.map_err(|error| WebError::of_model(error, most))
+        })
     }
 
     /// Ends the shard, and waits until the GPU has it.

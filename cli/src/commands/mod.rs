@@ -35,7 +35,7 @@ pub enum Command {
     Generate(generate::Generate),
     Chat(chat::Chat),
     Train(Box<train::Train>),
-    Evaluate(evaluate::Evaluate),
+    Evaluate(Box<evaluate::Evaluate>),
     Plan(Box<plan::Plan>),
     Compare(Box<compare::Compare>),
     Merge(merge::Merge),

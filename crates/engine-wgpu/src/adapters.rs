@@ -95,6 +95,7 @@ pub(crate) async fn choose(spec: DeviceSpec) -> Result<wgpu::Adapter, OpenError>
     let mut all = enumerate(&instance).await;
     let (backend, name, index) = match spec {
         DeviceSpec::Cpu => return Err(OpenError::Cpu),
+        DeviceSpec::Cuda(_) => return Err(OpenError::Cuda),
         DeviceSpec::Auto => return best(all).ok_or(OpenError::NoHardware),
         DeviceSpec::Software => {
             if let Some(place) = all.iter().position(is_software) {
@@ -171,6 +172,7 @@ pub(crate) fn tier(adapter: &wgpu::Adapter) -> Tier {
     let features = adapter.features();
     Tier {
         f16: features.contains(wgpu::Features::SHADER_F16),
+        bf16: false,
         subgroups: features.contains(wgpu::Features::SUBGROUP),
         cooperative_matrix: matrix::of(adapter).is_some(),
     }

@@ -72,6 +72,7 @@ impl Wgpu {
         let info = adapters::info(&adapter);
         let wanted = Tier {
             f16: true,
+            bf16: false,
             subgroups: true,
             cooperative_matrix: false,
         };

@@ -32,6 +32,9 @@ pub enum OpenError {
     /// `cpu` is the CPU engine, not a GPU API.
     #[error("the CPU is another engine's device; `--device software` takes a software GPU")]
     Cpu,
+    /// `cuda` is another engine's API.
+    #[error("CUDA is another engine's device; `--device vulkan` takes an NVIDIA GPU with this one")]
+    Cuda,
     /// The adapter is there and refused.
     #[error("{name} could not be opened: {reason}; `anylora devices` lists what else is here")]
     Request {

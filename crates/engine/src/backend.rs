@@ -11,7 +11,7 @@ use crate::{
 
 /// A device and its kernels. A clone is the same device.
 ///
-/// Row-major tensors; `M = batch * time`. "act" is f32, or f16 where [`Caps::has_activation`] says so; all
+/// Row-major tensors; `M = batch * time`. "act" is f32, or f16 or bf16 where [`Caps::has_activation`] says so; all
 /// reductions accumulate in f32, in a fixed order: the same inputs give the same bits.
 pub trait Backend: Clone + 'static {
     /// One allocation. Dropping it frees it for reuse.
@@ -202,13 +202,13 @@ pub trait Backend: Clone + 'static {
     /// Device errors.
     fn scale(&self, x: &Tensor<Self>, factor: f32) -> Result<()>;
 
-    /// Every element becomes `value`: f32, f16, u32 or i32 (the value converted).
+    /// Every element becomes `value`: f32, f16, bf16, u32 or i32 (the value converted).
     ///
     /// # Errors
     /// Device errors.
     fn fill(&self, x: &Tensor<Self>, value: f32) -> Result<()>;
 
-    /// `out = x` in another type: from f32, f16 or bf16 to f32 or, where the device has it, f16.
+    /// `out = x` in another type: from f32, f16 or bf16 to f32 or, where the device has them, f16 and bf16.
     ///
     /// # Errors
     /// Device errors.

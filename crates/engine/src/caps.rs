@@ -7,6 +7,8 @@ use crate::DType;
 pub struct Tier {
     /// f16 storage and arithmetic.
     pub f16: bool,
+    /// bf16 storage of activations.
+    pub bf16: bool,
     /// Subgroup operations.
     pub subgroups: bool,
     /// Cooperative matrices (tensor cores). Native only, and experimental in wgpu.
@@ -17,6 +19,7 @@ impl Tier {
     /// WebGPU without optional features.
     pub const BASELINE: Self = Self {
         f16: false,
+        bf16: false,
         subgroups: false,
         cooperative_matrix: false,
     };
@@ -25,6 +28,7 @@ impl Tier {
     pub const fn intersection(self, other: Self) -> Self {
         Self {
             f16: self.f16 && other.f16,
+            bf16: self.bf16 && other.bf16,
             subgroups: self.subgroups && other.subgroups,
             cooperative_matrix: self.cooperative_matrix && other.cooperative_matrix,
         }
@@ -36,6 +40,7 @@ impl fmt::Display for Tier {
         f.write_str("baseline")?;
         for (has, name) in [
             (self.f16, "f16"),
+            (self.bf16, "bf16"),
             (self.subgroups, "subgroups"),
             (self.cooperative_matrix, "cooperative-matrix"),
         ] {
@@ -113,18 +118,23 @@ impl Caps {
 
     /// Whether activations may be stored in this type.
     pub fn has_activation(&self, dtype: DType) -> bool {
-        dtype == DType::F32 || (dtype == DType::F16 && self.tier.f16)
+        match dtype {
+            DType::F32 => true,
+            DType::F16 => self.tier.f16,
+            DType::BF16 => self.tier.bf16,
+            DType::U32 | DType::I32 | DType::U8 => false,
+        }
     }
 }
 
 /// Who computes: for `devices`, reports and error messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceInfo {
-    /// `wgpu`, `burn` or `dry`.
+    /// `wgpu`, `burn`, `cuda` or `dry`.
     pub engine: &'static str,
     /// The adapter's name.
     pub name: String,
-    /// Its API: `vulkan`, `metal`, `dx12`, `webgpu`, `cpu`, ...
+    /// Its API: `vulkan`, `metal`, `dx12`, `webgpu`, `cuda`, `cpu`, ...
     pub backend: String,
     /// The driver and its version.
     pub driver: String,

@@ -17,12 +17,14 @@ pub enum DeviceSpec {
     Metal(Option<usize>),
     /// The n-th Direct3D 12 adapter, or the best.
     Dx12(Option<usize>),
+    /// The n-th NVIDIA GPU by CUDA's order, or the first.
+    Cuda(Option<usize>),
 }
 
 /// A device name that isn't one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown device '{0}': expected auto, cpu, software, vulkan[:N], metal[:N] or dx12[:N] \
+    "unknown device '{0}': expected auto, cpu, software, vulkan[:N], metal[:N], dx12[:N] or cuda[:N] \
      (`anylora devices` lists what is here)"
 )]
 pub struct ParseDeviceError(String);
@@ -43,6 +45,7 @@ impl FromStr for DeviceSpec {
             ("vulkan", index) => Ok(Self::Vulkan(index)),
             ("metal", index) => Ok(Self::Metal(index)),
             ("dx12", index) => Ok(Self::Dx12(index)),
+            ("cuda", index) => Ok(Self::Cuda(index)),
             _ => Err(error()),
         }
     }
@@ -57,6 +60,7 @@ impl fmt::Display for DeviceSpec {
             Self::Vulkan(index) => ("vulkan", index),
             Self::Metal(index) => ("metal", index),
             Self::Dx12(index) => ("dx12", index),
+            Self::Cuda(index) => ("cuda", index),
         };
         match index {
             None => f.write_str(name),
@@ -71,7 +75,9 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for name in ["auto", "cpu", "software", "vulkan", "vulkan:0", "metal", "dx12:3"] {
+        for name in [
+            "auto", "cpu", "software", "vulkan", "vulkan:0", "metal", "dx12:3", "cuda", "cuda:1",
+        ] {
             assert_eq!(name.parse::<DeviceSpec>().unwrap().to_string(), name);
         }
     }

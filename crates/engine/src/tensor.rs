@@ -305,7 +305,12 @@ impl<B: Backend> Tensor<B> {
 
     /// Checks that it is an activation of a type that the device computes with.
     pub(crate) fn expect_activation(&self, op: &'static str, argument: &'static str) -> Result<()> {
-        self.expect_dtype(op, argument, &[DType::F32, DType::F16], "f32 or f16")?;
+        self.expect_dtype(
+            op,
+            argument,
+            &[DType::F32, DType::F16, DType::BF16],
+            "f32, f16 or bf16",
+        )?;
         if self.backend().caps().has_activation(self.dtype()) {
             return Ok(());
         }

@@ -27,6 +27,7 @@ use size::Size;
 const ANY_GPU: Caps = Caps {
     tier: Tier {
         f16: true,
+        bf16: false,
         subgroups: true,
         cooperative_matrix: false,
     },

@@ -36,7 +36,7 @@ pub fn scale<B: Backend>(x: &Tensor<B>, factor: f32) -> Result<()> {
     x.backend().scale(x, factor)
 }
 
-/// Every element of x (f32, f16, u32 or i32) becomes `value`.
+/// Every element of x (f32, f16, bf16, u32 or i32) becomes `value`.
 ///
 /// # Errors
 /// See [`crate::ops`].
@@ -48,7 +48,7 @@ pub fn fill<B: Backend>(x: &Tensor<B>, value: f32) -> Result<()> {
     x.backend().fill(x, value)
 }
 
-/// x (f32, f16 or bf16) in another type: f32, or f16 where the device has it. Rounds to nearest even.
+/// x (f32, f16 or bf16) in another type: f32, or f16 or bf16 where the device has it. Rounds to nearest even.
 ///
 /// # Errors
 /// See [`crate::ops`].

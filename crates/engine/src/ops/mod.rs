@@ -1,4 +1,4 @@
-//! The operations, checked and allocated. `M = batch * time`; "act" is f32, or f16 where the device has it.
+//! The operations, checked and allocated. `M = batch * time`; "act" is f32, or f16 or bf16 where the device has it.
 //!
 //! Every function returns [`crate::Error::Shape`], [`crate::Error::DType`] or [`crate::Error::Argument`] for
 //! arguments that don't fit, [`crate::Error::OutOfMemory`] where a result or its scratch finds no room, and

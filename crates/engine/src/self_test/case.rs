@@ -17,7 +17,7 @@ pub(super) trait Case {
 
     /// The types of activations that it may run in.
     fn dtypes(&self) -> &'static [DType] {
-        &[DType::F32, DType::F16]
+        &[DType::F32, DType::F16, DType::BF16]
     }
 
     /// Makes inputs, calls the operation, hands over what is to be compared.
@@ -114,7 +114,7 @@ async fn outputs<B: Backend, C: Case>(
 }
 
 /// Two f32 sums of n terms in different orders differ by about `sqrt(n)` roundings; an elementary function of WGSL
-/// may be off by some tens. Results in f16 are rounded to it, and backward starts from such results.
+/// may be off by some tens. Results in f16 or bf16 are rounded to it, and backward starts from such results.
 fn tolerance(dtype: DType, terms: usize) -> f32 {
     let sums = DType::F32.unit_roundoff() * (64.0 + 8.0 * (terms as f32).sqrt());
     if dtype == DType::F32 {

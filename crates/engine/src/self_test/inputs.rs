@@ -213,10 +213,10 @@ impl<'a, B: Backend> Inputs<'a, B> {
 }
 
 fn round(dtype: DType, value: f32) -> f32 {
-    if dtype == DType::F16 {
-        f16::from_f32(value).to_f32()
-    } else {
-        value
+    match dtype {
+        DType::F16 => f16::from_f32(value).to_f32(),
+        DType::BF16 => bf16::from_f32(value).to_f32(),
+        _ => value,
     }
 }
 

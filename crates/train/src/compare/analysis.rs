@@ -184,8 +184,8 @@ fn expect_same_batches(run: &Finished, base: &Finished) -> Result<(), TrainError
         Some(place) => Err(TrainError::Compare(format!(
             "step {} of {} and of {} were trained on different batches: the data changed in between",
             place + 1,
-            run.planned.folder(std::path::Path::new("")).display(),
-            base.planned.folder(std::path::Path::new("")).display()
+            run.planned,
+            base.planned
         ))),
     }
 }

@@ -14,6 +14,7 @@ const SHAPES: [&str; 4] = ["llama-7b", "llama-13b", "llama-30b", "llama-65b"];
 pub(super) const ANY_GPU: Caps = Caps {
     tier: Tier {
         f16: true,
+        bf16: true,
         subgroups: true,
         cooperative_matrix: false,
     },

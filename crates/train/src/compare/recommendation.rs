@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::analysis::{Analysis, MethodFigures, Metric};
-use super::text::{bytes, percent, signed};
+use super::text::{bytes, percent};
 use crate::Method;
 
 /// A step may take this many times the fastest good method's, for less memory.
@@ -174,20 +174,29 @@ fn quality(chosen: &MethodFigures, best: &MethodFigures, metric: Metric, how: &s
 /// The chosen one beside another that is as good and nearly as fast.
 fn against(chosen: &MethodFigures, other: &MethodFigures) -> String {
     let (one, two) = (chosen.peak_device_bytes.total, other.peak_device_bytes.total);
-    let memory = signed(one as f64 / two.max(1) as f64 - 1.0);
+    let memory = change(one as f64 / two.max(1) as f64);
     let time = match (chosen.step_time_ratio, other.step_time_ratio) {
-        (Some(one), Some(other)) => format!(
-            " and {} of the time for a step",
-            signed(one.median / other.median.max(1e-9) - 1.0)
-        ),
+        (Some(one), Some(other)) => {
+            let time = change(one.median / other.median.max(1e-9));
+            format!(", and {time} time for a step")
+        }
         _ => String::new(),
     };
     format!(
-        "Beside {} it takes {memory} of memory ({} against {}){time}.",
+        "Beside {} it takes {memory} memory ({} against {}){time}.",
         other.label,
         bytes(one),
         bytes(two)
     )
+}
+
+/// `38.7 % less`, of a ratio.
+fn change(ratio: f64) -> String {
+    let (share, word) = match ratio {
+        ratio if ratio < 1.0 => (1.0 - ratio, "less"),
+        ratio => (ratio - 1.0, "more"),
+    };
+    format!("{} {word}", percent(share))
 }
 
 #[cfg(test)]
@@ -236,7 +245,7 @@ mod tests {
         let found = choice(vec![lora.clone(), figures(Method::QloraDq, 0.84, 400, 1.1)]);
         assert_eq!(found.method, Method::QloraDq);
         assert!(
-            found.reasons.iter().any(|reason| reason.contains("-60.0 %")),
+            found.reasons.iter().any(|reason| reason.contains("60.0 % less")),
             "{found:?}"
         );
         let found = choice(vec![lora.clone(), figures(Method::QloraDq, 0.80, 400, 1.1)]);

@@ -1,5 +1,6 @@
 //! What a comparison was asked for: `compare.toml` in its folder, and the runs that follow from it.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,12 @@ pub struct Planned {
     pub method: Method,
     /// The run's seed.
     pub seed: u64,
+}
+
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-seed{}", self.method, self.seed)
+    }
 }
 
 impl Planned {

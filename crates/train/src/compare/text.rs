@@ -45,6 +45,11 @@ pub fn thousands(number: usize) -> String {
     out
 }
 
+/// `1 step`, `6 steps`.
+pub fn steps(count: usize) -> String {
+    format!("{count} step{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -132,8 +132,8 @@ impl Bars {
         let (mut x, mut y) = (LEFT, 0);
         let mut places = Vec::new();
         for (name, _) in &self.legend {
-            let width = 17 + name.chars().count() as i32 * 8 + 14;
-            if x + width > WIDTH - RIGHT + 14 {
+            let width = 17 + name.chars().count() as i32 * 7 + 12;
+            if x + width > WIDTH - RIGHT + 12 {
                 (x, y) = (LEFT, y + LEGEND_ROW);
             }
             places.push((x, y));

@@ -6,7 +6,7 @@ use super::bars::{Bars, Row, Tick, round_ticks};
 use super::theme::{SERIES, classed};
 use super::{Report, curves};
 use crate::compare::analysis::{MethodFigures, Metric};
-use crate::compare::text::{bytes, digits, percent};
+use crate::compare::text::{bytes, digits, percent, steps};
 use crate::run::PeakBytes;
 
 /// Kinds of memory, in the order of bars.
@@ -46,8 +46,8 @@ pub fn plots(report: &Report) -> Vec<Plot> {
         (
             "loss",
             format!(
-                "Training loss by step: mean over seeds, moving mean of {} steps",
-                report.analysis.window
+                "Training loss by step: mean over seeds, moving mean of {}",
+                steps(report.analysis.window)
             ),
             loss(&report.analysis.methods),
         ),

@@ -1,0 +1,128 @@
+//! Which GPUs are here. No call goes to the driver before its library was found and its version checked.
+
+use std::sync::OnceLock;
+
+use anylora_engine::{DeviceInfo, DeviceKind};
+use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::sys;
+
+use crate::OpenError;
+
+/// CUDA 12.0: the oldest driver that has every function that cudarc's `cuda-12000` calls.
+const OLDEST_DRIVER: i32 = 12_000;
+
+/// A GPU that can be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GpuReport {
+    /// N of `cuda:N`.
+    pub index: usize,
+    /// Name and driver.
+    pub info: DeviceInfo,
+    /// Major and minor compute capability.
+    pub capability: (i32, i32),
+    /// All of its memory.
+    pub memory_bytes: u64,
+}
+
+/// The GPUs that the engine runs on, by their number.
+///
+/// # Errors
+/// Why there are none: [`OpenError::NoDriver`], [`OpenError::OldDriver`], [`OpenError::NoGpu`].
+pub fn gpus() -> Result<Vec<GpuReport>, OpenError> {
+    let version = driver_version()?;
+    let count = count()?;
+    let all = (0..count).filter_map(|index| describe(index, version).ok());
+    Ok(all.filter(|gpu| gpu.capability >= OLDEST_GPU).collect())
+}
+
+/// Ampere: bf16 on tensor cores.
+const OLDEST_GPU: (i32, i32) = (8, 0);
+
+/// The GPU with this number, or the first.
+pub(crate) fn find(index: Option<usize>) -> Result<GpuReport, OpenError> {
+    let version = driver_version()?;
+    let count = count()?;
+    let index = index.unwrap_or(0);
+    if index >= count {
+        return Err(OpenError::NoSuchIndex { index, count });
+    }
+    let gpu = describe(index, version).map_err(|error| OpenError::Request {
+        name: format!("cuda:{index}"),
+        reason: reason(error),
+    })?;
+    if gpu.capability < OLDEST_GPU {
+        return Err(OpenError::OldGpu {
+            name: gpu.info.name,
+            capability: gpu.capability,
+        });
+    }
+    Ok(gpu)
+}
+
+/// What the driver calls an error, and what it says of it.
+pub(crate) fn reason(error: DriverError) -> String {
+    let text = |text: Result<&std::ffi::CStr, _>| text.map(|text| text.to_string_lossy().into_owned());
+    match (text(error.error_name()), text(error.error_string())) {
+        (Ok(name), Ok(description)) => format!("{name}: {description}"),
+        _ => format!("{:?}", error.0),
+    }
+}
+
+/// Looks for libcuda, asks for its version and starts it.
+fn driver_version() -> Result<i32, OpenError> {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    // SAFETY: the driver library's initialisers have no preconditions.
+    if !*FOUND.get_or_init(|| unsafe { sys::is_culib_present() }) {
+        return Err(OpenError::NoDriver);
+    }
+    let mut found = 0;
+    // SAFETY: every driver library has this function, which may be called before anything else.
+    let answer = unsafe { sys::cuDriverGetVersion(&mut found) };
+    answer.result().map_err(|_| OpenError::NoDriver)?;
+    if found < OLDEST_DRIVER {
+        return Err(OpenError::OldDriver {
+            found,
+            wanted: OLDEST_DRIVER,
+        });
+    }
+    Ok(found)
+}
+
+fn count() -> Result<usize, OpenError> {
+    let refused = |error| OpenError::NoGpu(reason(error));
+    result::init().map_err(refused)?;
+    let count = result::device::get_count().map_err(refused)?;
+    match usize::try_from(count) {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err(OpenError::NoGpu("it counts 0".to_owned())),
+    }
+}
+
+fn describe(index: usize, version: i32) -> Result<GpuReport, DriverError> {
+    let device = result::device::get(i32::try_from(index).unwrap_or(i32::MAX))?;
+    // SAFETY: the device was returned by the driver.
+    let attribute = |attribute| unsafe { result::device::get_attribute(device, attribute) };
+    let capability = (
+        attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+        attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+    );
+    let integrated = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_INTEGRATED)? != 0;
+    // SAFETY: the device was returned by the driver.
+    let memory = unsafe { result::device::total_mem(device) }?;
+    Ok(GpuReport {
+        index,
+        info: DeviceInfo {
+            engine: "cuda",
+            name: result::device::get_name(device)?,
+            backend: "cuda".to_owned(),
+            driver: format!("CUDA {}.{}", version / 1000, version % 1000 / 10),
+            kind: if integrated {
+                DeviceKind::Integrated
+            } else {
+                DeviceKind::Discrete
+            },
+        },
+        capability,
+        memory_bytes: memory as u64,
+    })
+}

@@ -1,0 +1,191 @@
+//! The report of fixed runs, against the text that it had when people last read it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::path::Path;
+
+use anylora_train::compare::report::{About, Report};
+use anylora_train::compare::{
+    Classified, Evaluation, Finished, Measured, NotRun, Planned, Settings, WARM_UP,
+};
+use anylora_train::{EvalMetric, Method, PeakBytes, StepMetric, Summary, TrainConfig};
+
+/// A run of 20 steps whose loss falls and whose steps take the same time but for the warm-up's.
+fn run(method: Method, seed: u64) -> Finished {
+    let (seconds, weights, gap) = match method {
+        Method::Lora => (0.5, 8 << 20, 0.0),
+        Method::Qlora => (0.55, 3 << 20, 0.02),
+        Method::QloraDq => (0.56, 2 << 20, 0.01),
+    };
+    let step = |step: usize| StepMetric {
+        step,
+        loss: Some((2.0 / step as f64 + gap + 0.01 * seed as f64) as f32),
+        grad_norm: Some(1.0),
+        lr: 1e-3,
+        tokens: 10 + step,
+        input_tokens: 40 + step,
+        seconds: if step <= WARM_UP { 9.0 } else { seconds },
+        skipped: false,
+    };
+    let steps: Vec<StepMetric> = (1..=20).map(step).collect();
+    let by_kind = [("weights", weights), ("adapter", 4096), ("activations", 1 << 20)];
+    let peak = PeakBytes {
+        total: by_kind.iter().map(|(_, bytes)| bytes).sum(),
+        by_kind: [
+            "weights",
+            "adapter",
+            "gradients",
+            "optimizer",
+            "activations",
+            "scratch",
+        ]
+        .map(|kind| {
+            let known = by_kind.iter().find(|(name, _)| *name == kind);
+            (kind.to_owned(), known.map_or(0, |(_, bytes)| *bytes))
+        })
+        .into(),
+    };
+    let accuracy = 0.85 - gap + 0.01 * seed as f64;
+    Finished {
+        planned: Planned { method, seed },
+        summary: Summary {
+            steps: 20,
+            adapter_step: 20,
+            final_loss: steps[19].loss,
+            eval_loss: Some(0.4 + gap as f32),
+            tokens_per_second: 80.0,
+            seconds: 10.0,
+            trainable_parameters: 4096,
+            peak_device_bytes: peak.clone(),
+            device: "a device".to_owned(),
+            engine: "an engine".to_owned(),
+            interrupted: false,
+        },
+        measured: Measured {
+            peak_device_bytes: peak,
+            starts: vec![0],
+        },
+        evaluation: Evaluation {
+            classification: Some(Classified {
+                examples: 400,
+                accuracy,
+                accuracy_interval: [accuracy - 0.035, accuracy + 0.035],
+                macro_f1: accuracy,
+                macro_f1_interval: [accuracy - 0.035, accuracy + 0.035],
+            }),
+        },
+        evals: vec![EvalMetric {
+            step: 20,
+            eval_loss: 0.4,
+            eval_tokens: 400,
+        }],
+        steps,
+        adapter_bytes: 16_640,
+    }
+}
+
+fn report(methods: &[Method], not_run: Vec<NotRun>) -> (Report, Vec<Finished>) {
+    let settings = Settings {
+        methods: Method::ALL.to_vec(),
+        seeds: 2,
+        memory_limit: Some(16 << 20),
+        command: "anylora compare --model 'a <model>' --data train.jsonl".to_owned(),
+        settings: TrainConfig {
+            model: Some("a <model>".to_owned()),
+            steps: Some(20),
+            batch_size: 1,
+            max_length: 128,
+            seed: 1,
+            ..TrainConfig::default()
+        },
+    };
+    let about = About {
+        program: "anylora 0.0.0".to_owned(),
+        date: "2026-11-25".to_owned(),
+        device: "a device".to_owned(),
+        device_kind: "GPU".to_owned(),
+        engine: "an engine (vulkan)".to_owned(),
+        driver: "a driver 1.2".to_owned(),
+        memory_bytes: Some(8 << 30),
+        system: "linux x86_64".to_owned(),
+        model: "a <model>".to_owned(),
+        family: "llama".to_owned(),
+        base_parameters: 4_000_000,
+        examples: 600,
+        held_out_examples: Some(400),
+        labels: vec!["no".to_owned(), "yes".to_owned()],
+    };
+    let planned = settings.runs(methods).into_iter();
+    let finished: Vec<Finished> = planned.map(|planned| run(planned.method, planned.seed)).collect();
+    (
+        Report::new(about, &settings, &finished, not_run).unwrap(),
+        finished,
+    )
+}
+
+/// Plans are other tests' matter.
+fn without_plans(text: &str) -> String {
+    let planned = |line: &&str| line.contains("by plan") || line.starts_with("| llama-");
+    let lines = text.lines().filter(|line| !planned(line));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn the_report_reads_as_it_did() {
+    let out = tempfile::tempdir().unwrap();
+    let (report, finished) = report(&Method::ALL, Vec::new());
+    report.write(out.path(), &finished).unwrap();
+    let read = |name: &str| std::fs::read_to_string(out.path().join(name)).unwrap();
+    let markdown = without_plans(&read("report.md"));
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/compare/report.md");
+    if std::env::var_os("UPDATE_FIXTURES").is_some() {
+        std::fs::write(&fixture, &markdown).unwrap();
+    }
+    let expected = std::fs::read_to_string(&fixture).unwrap();
+    for (number, (found, expected)) in markdown.lines().zip(expected.lines()).enumerate() {
+        assert_eq!(found, expected, "line {} of {}", number + 1, fixture.display());
+    }
+    assert_eq!(markdown.lines().count(), expected.lines().count());
+    // What a name holds can't break the page.
+    let page = read("report.html");
+    assert!(page.contains("a &lt;model&gt;") && !page.contains("a <model>"));
+    let json: serde_json::Value = serde_json::from_str(&read("report.json")).unwrap();
+    assert_eq!(json["recommendation"]["method"], "qlora-dq");
+    assert_eq!(json["methods"][1]["step_time_ratio"]["median"], 1.1);
+    assert_eq!(read("tables/steps.csv").matches(",0\n").count(), 6 * WARM_UP);
+}
+
+#[test]
+fn what_is_left_out_is_told_and_one_method_is_enough() {
+    let out = tempfile::tempdir().unwrap();
+    let not_run = [Method::Lora, Method::Qlora].map(|method| NotRun {
+        method,
+        label: method.label(),
+        peak_bytes: 20 << 20,
+    });
+    let (report, finished) = report(&[Method::QloraDq], not_run.to_vec());
+    report.write(out.path(), &finished).unwrap();
+    let page = std::fs::read_to_string(out.path().join("report.html")).unwrap();
+    assert_eq!(
+        page.matches("not run: more than the limit of 16.00 MiB").count(),
+        2
+    );
+    assert!(page.contains("not measured"), "a ratio to LoRA needs LoRA");
+}
+
+#[test]
+fn runs_on_other_data_are_not_compared() {
+    let mut finished = Method::ALL.map(|method| run(method, 1));
+    finished[1].steps[4].input_tokens += 1;
+    let error = anylora_train::compare::analyse(&Method::ALL, &finished).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("step 5 of qlora-seed1 and of lora-seed1"),
+        "{error}"
+    );
+}
