@@ -1,6 +1,7 @@
 //! Models as the browser loads them: written where the user says, or kept in the user's cache.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use anylora_checkpoint::{Checkpoint, CheckpointError, PackManifest};
@@ -136,11 +137,22 @@ fn read(folder: &Path) -> Result<Option<PackManifest>> {
     Ok(Some(manifest))
 }
 
-/// Packs of what the model's files were before.
+/// How long a pack may take. What is older under a temporary name was left by a program that was killed.
+const LEFT: Duration = Duration::from_secs(24 * 3600);
+
+/// Removes packs of what the model's files were before, and what killed programs left of them.
 fn remove_stale(packs: &Path, prefix: &str) {
     let entries = std::fs::read_dir(packs).into_iter().flatten().flatten();
     for entry in entries {
-        if entry.file_name().to_string_lossy().starts_with(prefix) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_left = || {
+            let changed = entry.metadata().and_then(|about| about.modified()).ok();
+            let age = changed.and_then(|changed| changed.elapsed().ok());
+            age.is_some_and(|age| age > LEFT)
+        };
+        let temporary = name.strip_prefix('.');
+        if name.starts_with(prefix) || temporary.is_some_and(|name| name.starts_with(prefix) && is_left()) {
             // One that can't be removed takes room and no more.
             let _ = std::fs::remove_dir_all(entry.path());
         }

@@ -274,6 +274,54 @@ fn wrong_requests_say_what_to_do() {
     assert!(found.contains("nowhere"), "{found}");
 }
 
+/// Starts a server until it prints its address, and returns what it said before on stderr.
+fn visit(model: &Path, folder: &Path) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_anylora"));
+    command
+        .args(["web", "--no-open", "--port", "0", "--model"])
+        .arg(model)
+        .arg("--page")
+        .arg(folder)
+        .env("XDG_CACHE_HOME", folder.join("cache"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert!(line.starts_with("http://localhost:"), "{line}");
+    child.kill().unwrap();
+    let output = child.wait_with_output().unwrap();
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_model_is_packed_once_and_again_when_it_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("index.html"), "").unwrap();
+    let model = folder.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    for entry in std::fs::read_dir(fixture("tiny-llama")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            std::fs::copy(&path, model.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let packs = || {
+        std::fs::read_dir(folder.path().join("cache/anylora/packs"))
+            .unwrap()
+            .count()
+    };
+    assert!(visit(&model, folder.path()).contains("packing"));
+    assert!(!visit(&model, folder.path()).contains("packing"));
+    let config = std::fs::read_to_string(model.join("config.json")).unwrap();
+    std::fs::write(model.join("config.json"), format!("{config}\n")).unwrap();
+    assert!(visit(&model, folder.path()).contains("packing"));
+    assert_eq!(packs(), 1, "the stale pack is gone");
+}
+
 #[test]
 fn a_damaged_pack_is_told_at_once() {
     let folder = tempfile::tempdir().unwrap();

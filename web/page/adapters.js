@@ -9,11 +9,16 @@ export class Adapters {
   /** By name: what it was made of, to add it again to a model that is loaded anew. */
   #sources = new Map();
   #chosen = null;
+  /** By name: its scale, where it isn't 1. */
+  #scales = new Map();
 
   constructor({ model, onChange }) {
     this.#model = model;
     this.#onChange = onChange;
-    byId("scale").addEventListener("input", () => this.#showScale());
+    byId("scale").addEventListener("input", ({ currentTarget: input }) => {
+      this.#scales.set(this.#chosen, Number(input.value));
+      this.#showScale();
+    });
     for (const id of ["adapter-files", "adapter-folder"]) {
       byId(id).addEventListener("change", ({ currentTarget: input }) => {
         const files = [...input.files];
@@ -35,7 +40,7 @@ export class Adapters {
 
   /** What answers use now. */
   get current() {
-    return { name: this.#chosen, scale: Number(byId("scale").value) };
+    return { name: this.#chosen, scale: this.#scales.get(this.#chosen) ?? 1 };
   }
 
   /** Adds an adapter and takes it into use. Says whether that went well. */
@@ -67,6 +72,7 @@ export class Adapters {
   /** Begins anew, for another model. */
   forget() {
     this.#sources.clear();
+    this.#scales.clear();
     this.#choose(null);
   }
 
@@ -87,6 +93,7 @@ export class Adapters {
       alertError(error);
     }
     this.#sources.delete(name);
+    this.#scales.delete(name);
     byId("adapter-state").textContent = `${name} was removed.`;
     this.#choose(this.#chosen === name ? null : this.#chosen);
     byId("adapters").querySelector(":checked")?.focus();
@@ -126,6 +133,7 @@ export class Adapters {
     });
     byId("adapters").replaceChildren(none, ...rows);
     byId("scale-field").hidden = this.#chosen === null;
+    byId("scale").value = this.current.scale;
     this.#showScale();
     this.#onChange();
   }
