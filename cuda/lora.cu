@@ -7,7 +7,7 @@
 
 typedef ACT act;
 
-// Rows and ranks that a block of `lora_down` computes.
+// Rows and ranks that a block of `lora_down` computes: 32 sums, one a lane of a warp.
 #define ROWS 4
 #define RANKS 8
 
@@ -45,14 +45,10 @@ KERNEL(256, lora_down, (const act *x, // [M, C]
         }
     }
     __shared__ f32 partial[8][ROWS * RANKS];
+    f32 flat[ROWS * RANKS];
 #pragma unroll
-    for (u32 i = 0; i < ROWS; i++) {
-#pragma unroll
-        for (u32 k = 0; k < RANKS; k++) {
-            f32 sum = warp_sum(sums[i][k]);
-            if (thread_index() % 32 == 0) partial[thread_index() / 32][i * RANKS + k] = sum;
-        }
-    }
+    for (u32 i = 0; i < ROWS * RANKS; i++) flat[i] = sums[i / RANKS][i % RANKS];
+    partial[thread_index() / 32][thread_index() % 32] = warp_sums(flat);
     block_barrier();
     if (thread_index() >= ROWS * RANKS) return;
     u32 row = first_row + thread_index() / RANKS;

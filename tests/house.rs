@@ -21,7 +21,11 @@ const LAYERS: [&[&str]; 7] = [
         "anylora-checkpoint",
     ],
     &["anylora-engine"],
-    &["anylora-engine-wgpu", "anylora-engine-burn"],
+    &[
+        "anylora-engine-wgpu",
+        "anylora-engine-burn",
+        "anylora-engine-cuda",
+    ],
     &["anylora-nn"],
     &["anylora-models"],
     &["anylora-train", "anylora-generate"],
@@ -32,9 +36,10 @@ const LAYERS: [&[&str]; 7] = [
 const SIDEWAYS: (&str, &str) = ("anylora-checkpoint", "anylora-quant");
 
 /// Who may name what a device is programmed with, beside the top layer.
-const OWNERS: [(&str, &[&str]); 3] = [
+const OWNERS: [(&str, &[&str]); 4] = [
     ("wgpu", &["anylora-engine-wgpu"]),
     ("burn", &["anylora-engine-burn"]),
+    ("cudarc", &["anylora-engine-cuda"]),
     ("naga", &["anylora-shaders"]),
 ];
 
@@ -154,7 +159,7 @@ const VAGUE: [&str; 5] = ["utils", "util", "helpers", "manager", "base"];
 #[test]
 fn files_are_short_and_named_for_what_they_hold() {
     let mut found = Vec::new();
-    for folder in ["benches", "cli", "crates", "shaders", "tests", "web/src"] {
+    for folder in ["benches", "cli", "crates", "cuda", "shaders", "tests", "web/src"] {
         sources(&root().join(folder), &mut found);
     }
     assert!(found.len() > 100, "{}", found.len());
@@ -171,7 +176,7 @@ fn files_are_short_and_named_for_what_they_hold() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// All Rust and WGSL files under a folder.
+/// All files of Rust, WGSL and CUDA C++ under a folder.
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -179,10 +184,11 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
             if path.file_name().is_some_and(|name| name != "target") {
                 sources(&path, found);
             }
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "rs" || extension == "wgsl")
-        {
+        } else if path.extension().is_some_and(|extension| {
+            ["rs", "wgsl", "cu", "cuh", "h"]
+                .iter()
+                .any(|known| extension == *known)
+        }) {
             found.push(path);
         }
     }

@@ -8,13 +8,14 @@ use clap::Args;
 use serde::Serialize;
 use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System};
 
+use crate::cuda;
 use crate::error::Annotate;
 
 /// The device of a command that computes.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct DeviceArgs {
-    /// Where it computes: auto, cpu, software, `vulkan[:N]`, `metal[:N]` or `dx12[:N]`; `anylora devices` lists
-    /// what is here
+    /// Where it computes: auto, cpu, software, `vulkan[:N]`, `metal[:N]`, `dx12[:N]` or `cuda[:N]`; `anylora
+    /// devices` lists what is here
     #[arg(long, env = "ANYLORA_DEVICE", default_value_t, value_name = "DEVICE")]
     pub device: DeviceSpec,
 }
@@ -28,12 +29,20 @@ pub trait Job {
     fn run<B: Backend>(self, backend: B) -> Result<Self::Output>;
 }
 
-/// Runs a job on the device that `spec` means: for `auto` a discrete GPU, else an integrated one, else the CPU
-/// engine. Of `options` the CPU engine knows the memory limit.
+/// Runs a job on the device that `spec` means: for `auto` an NVIDIA GPU by CUDA where this build has that, else a
+/// discrete GPU, else an integrated one, else the CPU engine. Of `options` the CPU engine knows the memory limit.
 pub fn with_device<J: Job>(spec: DeviceSpec, options: OpenOptions, job: J) -> Result<J::Output> {
     let memory_limit = options.memory_limit;
     if spec == DeviceSpec::Cpu {
         return job.run(Cpu::new(memory_limit));
+    }
+    if let DeviceSpec::Cuda(index) = spec {
+        return job.run(cuda::open(index, &options)?);
+    }
+    if spec == DeviceSpec::Auto
+        && let Some(gpu) = cuda::try_open(&options)?
+    {
+        return job.run(gpu);
     }
     match pollster::block_on(Wgpu::open(spec, options)) {
         Ok(gpu) => job.run(gpu),
@@ -48,6 +57,9 @@ pub fn with_device<J: Job>(spec: DeviceSpec, options: OpenOptions, job: J) -> Re
 pub fn memory_bytes(device: &DeviceInfo) -> Option<u64> {
     if device.kind == DeviceKind::Cpu {
         return host_memory_bytes();
+    }
+    if device.engine == "cuda" {
+        return cuda::memory_bytes(device);
     }
     let adapters = pollster::block_on(anylora_engine_wgpu::adapters());
     let found = adapters.into_iter().find(|report| report.info == *device);

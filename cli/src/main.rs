@@ -9,6 +9,7 @@
 
 mod cache;
 mod commands;
+mod cuda;
 mod engine;
 mod error;
 mod generation;

@@ -7,6 +7,22 @@ __device__ inline f32 warp_sum(f32 value) {
     return value;
 }
 
+// Of 32 values a lane, the sum over the warp of the value with the lane's number: lanes send each other the half that the
+// other keeps, and halve it again.
+__device__ inline f32 warp_sums(f32 (&values)[32]) {
+#pragma unroll
+    for (u32 half = 16; half > 0; half /= 2) {
+        bool upper = thread_index() & half;
+#pragma unroll
+        for (u32 i = 0; i < half; i++) {
+            f32 kept = upper ? values[i + half] : values[i];
+            f32 sent = upper ? values[i] : values[i + half];
+            values[i] = kept + shuffle_xor(sent, half);
+        }
+    }
+    return values[0];
+}
+
 __device__ inline f32 warp_max(f32 value) {
     for (u32 mask = 16; mask > 0; mask /= 2) value = fmaxf(value, shuffle_xor(value, mask));
     return value;

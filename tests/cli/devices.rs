@@ -59,7 +59,7 @@ fn an_unknown_device_is_refused_with_the_list() {
     let (stdout, stderr) = run(&["devices", "--device", "gpu"], 2);
     assert!(stdout.is_empty(), "{stdout}");
     assert!(
-        stderr.contains("auto, cpu, software, vulkan[:N], metal[:N] or dx12[:N]"),
+        stderr.contains("auto, cpu, software, vulkan[:N], metal[:N], dx12[:N] or cuda[:N]"),
         "{stderr}"
     );
     let refused = anylora(&["devices"])
@@ -84,6 +84,22 @@ fn a_device_that_is_not_here_is_a_wrong_request() {
     );
     let (_, stderr) = run(&["devices", "--self-test", "--device", "vulkan:99"], 2);
     assert!(stderr.contains("vulkan"), "{stderr}");
+}
+
+/// Where no NVIDIA GPU is, or the build has no CUDA: an error with a hint, no panic of a loader.
+#[test]
+fn cuda_that_is_not_here_is_a_wrong_request() {
+    let output = anylora(&["devices", "--self-test", "--device", "cuda:99"])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("CUDA") || stderr.contains("NVIDIA"), "{stderr}");
+    assert!(
+        stderr.contains("--device") || stderr.contains("anylora devices"),
+        "{stderr}"
+    );
+    assert!(!stderr.contains("panicked"), "{stderr}");
 }
 
 #[test]

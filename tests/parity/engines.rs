@@ -9,6 +9,16 @@ macro_rules! on_engines {
                 super::$test(&anylora_engine_burn::Cpu::new(None));
             })*
         }
+        #[cfg(feature = "cuda")]
+        mod cuda {
+            $(#[test]
+            fn $test() {
+                // Where CUDA finds no GPU there is nothing to test: `anylora devices` says what is here.
+                if let Some(gpu) = anylora_tests::cuda() {
+                    super::$test(gpu);
+                }
+            })*
+        }
         mod wgpu {
             $(#[test]
             fn $test() {

@@ -71,9 +71,23 @@ pub fn cpu() -> Cpu {
     Cpu::new(None)
 }
 
+/// The first NVIDIA GPU with poisoned memory, where CUDA finds one. Opened once in a process.
+#[cfg(feature = "cuda")]
+pub fn cuda() -> Option<&'static anylora_engine_cuda::Cuda> {
+    use anylora_engine_cuda::{Cuda, OpenOptions};
+    static GPU: LazyLock<Option<Cuda>> = LazyLock::new(|| {
+        let options = OpenOptions {
+            poison: true,
+            ..OpenOptions::default()
+        };
+        Cuda::open(None, options).ok()
+    });
+    GPU.as_ref()
+}
+
 /// The types in which a device stores activations.
 pub fn activations<B: Backend>(device: &B) -> Vec<DType> {
-    let mut dtypes = vec![DType::F32, DType::F16];
+    let mut dtypes = vec![DType::F32, DType::F16, DType::BF16];
     dtypes.retain(|&dtype| device.caps().has_activation(dtype));
     dtypes
 }
@@ -112,6 +126,13 @@ macro_rules! on_every_device {
                 $test;
             }
         }
+        #[cfg(feature = "cuda")]
+        if let Some($device) = $crate::cuda() {
+            for $act in $crate::activations($device) {
+                let _scope = $crate::Scope::new($device, $act);
+                $test;
+            }
+        }
         $crate::on_every_gpu!(|$device, $act| $test);
     }};
 }
@@ -138,6 +159,13 @@ macro_rules! on_each_activation {
             let ($device, $act) = (&$crate::cpu(), anylora_engine::DType::F32);
             let _scope = $crate::Scope::new($device, $act);
             $test;
+        }
+        #[cfg(feature = "cuda")]
+        if let Some($device) = $crate::cuda() {
+            for $act in $crate::activations($device) {
+                let _scope = $crate::Scope::new($device, $act);
+                $test;
+            }
         }
         for ($device, $act) in $crate::each_activation() {
             let _scope = $crate::Scope::new($device, $act);

@@ -32,6 +32,8 @@ mod values;
 
 pub use cases::cases;
 pub use compare::{Tolerance, close, same_bits};
+#[cfg(feature = "cuda")]
+pub use devices::cuda;
 pub use devices::{Scope, activations, checked, cpu, each_activation, gpus, low_binding, open, wgpu_with};
 pub use operand::{Indices, Operand, read};
 pub use output::Output;

@@ -27,7 +27,7 @@ fn full(config: &TrainConfig) -> Batch {
 }
 
 /// Loads, trains a step, and compares.
-fn compare(gpu: &Wgpu, name: &str, config: &TrainConfig) {
+fn compare<B: Backend>(gpu: &B, name: &str, config: &TrainConfig) {
     let ledger = gpu.ledger();
     assert_eq!(ledger.report().live, 0);
     ledger.reset_peak();
@@ -91,5 +91,29 @@ fn so_it_does_with_other_types_accumulation_and_small_bindings() {
             };
             compare(&gpu, "tiny-qwen2", &config);
         }
+    }
+}
+
+/// On an NVIDIA GPU the plan is the ledger too, and the driver's pool holds that and what it rounds up.
+#[cfg(feature = "cuda")]
+#[test]
+fn so_it_does_on_cuda_and_the_pool_holds_it() {
+    let Some(gpu) = anylora_tests::cuda() else { return };
+    for (quant, dtype) in [(Quant::None, Dtype::F32), (Quant::Nf4, Dtype::Bf16)] {
+        let config = TrainConfig {
+            quant,
+            dtype,
+            ..config()
+        };
+        gpu.reset_pool_peak().unwrap();
+        compare(gpu, "tiny-llama", &config);
+        let (ledger, pool) = (
+            gpu.ledger().report().peak,
+            gpu.pool_peak_bytes().unwrap().unwrap(),
+        );
+        assert!(
+            (ledger..=2 * ledger + (8 << 20)).contains(&pool),
+            "{ledger} {pool}"
+        );
     }
 }

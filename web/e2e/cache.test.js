@@ -102,7 +102,10 @@ test("a download that was broken off goes on where it stopped, in the next visit
         setTimeout(() => abort.abort(), 500);
       }
     };
-    return anylora.load(url, { onProgress, signal: abort.signal }).then(() => null, (error) => error.code);
+    return anylora.load(url, { onProgress, signal: abort.signal }).then(
+      () => null,
+      (error) => error.code,
+    );
   }, half);
   assert.equal(code, "aborted");
   site.fault = null;
@@ -130,7 +133,9 @@ test("a connection that breaks is taken up again", async () => {
       "accept-ranges": "bytes",
       ...(start > 0 && { "content-range": `bytes ${start}-${size - 1}/${size}` }),
     });
-    createReadStream(path, { start, end }).on("end", () => setTimeout(() => response.destroy(), 100)).pipe(response, { end: false });
+    createReadStream(path, { start, end })
+      .on("end", () => setTimeout(() => response.destroy(), 100))
+      .pipe(response, { end: false });
     return true;
   };
   const { reports } = await visit(loadOnce);
@@ -153,11 +158,17 @@ test("what was damaged on the disk is fetched again", async () => {
     await writable.close();
   });
   const { reports } = await visit(loadOnce);
-  assert.deepEqual(shards().map(({ range }) => range), [null]);
+  assert.deepEqual(
+    shards().map(({ range }) => range),
+    [null],
+  );
   assert.equal(reports.at(-1).phase, "ready");
 });
 
 test("two tabs load the same model at once", async () => {
   const visits = await Promise.all([visit(loadOnce), visit(loadOnce)]);
-  assert.deepEqual(visits.map(({ reports }) => reports.at(-1).phase), ["ready", "ready"]);
+  assert.deepEqual(
+    visits.map(({ reports }) => reports.at(-1).phase),
+    ["ready", "ready"],
+  );
 });

@@ -49,39 +49,53 @@ test("hostile packs end in a message, and the tab goes on", async () => {
   const data = (bytes) => bytes.subarray(8 + Number(bytes.readBigUInt64LE(0)));
   const changed = (name, change, options) => changedPack(good, name, change, options);
   const absurd = (length) =>
-    changed(shard, (bytes) => {
-      bytes.writeBigUInt64LE(length, 0);
-      return bytes;
-    }, { honest: true });
+    changed(
+      shard,
+      (bytes) => {
+        bytes.writeBigUInt64LE(length, 0);
+        return bytes;
+      },
+      { honest: true },
+    );
   const config = (fields) =>
-    changed("config.json", (bytes) => Buffer.from(JSON.stringify({ ...JSON.parse(bytes), ...fields })), { honest: true });
+    changed("config.json", (bytes) => Buffer.from(JSON.stringify({ ...JSON.parse(bytes), ...fields })), {
+      honest: true,
+    });
   const packs = {
     truncated: [changed(shard, (bytes) => bytes.subarray(0, bytes.length - 100)), /integrity|network/],
-    "wrong hash": [changed(shard, (bytes) => (bytes[bytes.length - 5] ^= 1, bytes)), /integrity/],
+    "wrong hash": [changed(shard, (bytes) => ((bytes[bytes.length - 5] ^= 1), bytes)), /integrity/],
     "short but honest": [changed(shard, (bytes) => bytes.subarray(0, bytes.length - 100), { honest: true }), /format/],
     "header of 2^64 - 1": [absurd(2n ** 64n - 1n), /format/],
     "header of 2^31": [absurd(2n ** 31n), /format/],
     "header that is no JSON": [changed(shard, (bytes) => bytes.fill(0x7b, 8, 4000), { honest: true }), /format/],
     "shapes that overflow": [
-      changed(shard, (bytes) => {
-        const entries = header(bytes);
-        entries["model.norm.weight"].shape = [4294967296, 4294967296];
-        return safetensors(entries, data(bytes));
-      }, { honest: true }),
+      changed(
+        shard,
+        (bytes) => {
+          const entries = header(bytes);
+          entries["model.norm.weight"].shape = [4294967296, 4294967296];
+          return safetensors(entries, data(bytes));
+        },
+        { honest: true },
+      ),
       /format/,
     ],
     "a tensor that the model lacks": [
-      changed(shard, (bytes) => {
-        const { "model.norm.weight": norm, ...entries } = header(bytes);
-        return safetensors({ ...entries, "model.other.weight": norm }, data(bytes));
-      }, { honest: true }),
+      changed(
+        shard,
+        (bytes) => {
+          const { "model.norm.weight": norm, ...entries } = header(bytes);
+          return safetensors({ ...entries, "model.other.weight": norm }, data(bytes));
+        },
+        { honest: true },
+      ),
       /format/,
     ],
     "a config that is absurd": [config({ hidden_size: 2147483648, vocab_size: 2147483648 }), /format|limits/],
     "a million layers": [config({ num_hidden_layers: 1000000 }), /format/],
     "an unknown family": [config({ model_type: "gpt9" }), /format/],
     "a tokenizer that is none": [changed("tokenizer.json", () => Buffer.from("{}"), { honest: true }), /format/],
-    "a manifest that is none": [changed("manifest.json", () => Buffer.from("{\"format\":1}")), /format|integrity/],
+    "a manifest that is none": [changed("manifest.json", () => Buffer.from('{"format":1}')), /format|integrity/],
     missing: ["/nowhere", /network|format/],
   };
   for (const [name, [folder, code]] of Object.entries(packs)) {
@@ -121,7 +135,14 @@ test("a lost GPU is told at once, calls fail with device-lost, and loading again
   await (await browser.newBrowserCDPSession()).send("Browser.crashGpuProcess").catch(() => {});
   await page.waitForFunction(() => globalThis.lost !== null, null, { timeout: 20000 });
   const code = await page.evaluate(() =>
-    model.generate("the", { raw: true, maxTokens: 2 }).text().then(() => null, (error) => error.code));
+    model
+      .generate("the", { raw: true, maxTokens: 2 })
+      .text()
+      .then(
+        () => null,
+        (error) => error.code,
+      ),
+  );
   assert.equal(code, "device-lost");
   const again = await page.evaluate(async (url) => {
     await model.dispose();

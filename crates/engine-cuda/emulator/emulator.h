@@ -5,17 +5,23 @@
 // Found besides wrong results: shared memory that is read before it is written (it starts as NaN), barriers that
 // not all threads reach, launches whose parameters are not the kernel's, and indices past an array in shared memory.
 #pragma once
-#include <csetjmp>
-#include <cstddef>
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <math.h>
+// C's headers only: they are read once a variant, and C++'s take most of a compilation.
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 #include <sys/mman.h>
-#include <tuple>
-#include <type_traits>
 #include <ucontext.h>
-#include <utility>
+extern "C" {
+float expf(float);
+float logf(float);
+float sqrtf(float);
+float fabsf(float);
+float fmaxf(float, float);
+float ldexpf(float, int);
+float frexpf(float, int *);
+float nearbyintf(float);
+}
 
 #define __device__ static
 #define NOINLINE
@@ -101,7 +107,7 @@ static u16 bf16_bits(f32 value) {
 static f32 f16_value(u16 bits) {
     u32 exponent = (bits >> 10) & 31, mantissa = bits & 1023;
     f32 sign = bits & 0x8000 ? -1.0f : 1.0f;
-    if (exponent == 31) return mantissa ? bits_value(0x7FC00000u) : sign * INFINITY;
+    if (exponent == 31) return mantissa ? bits_value(0x7FC00000u) : sign * __builtin_inff();
     return exponent ? sign * ldexpf((f32)(1024 + mantissa), (int)exponent - 25) : sign * ldexpf((f32)mantissa, -24);
 }
 static u16 f16_bits(f32 value) {
@@ -152,10 +158,10 @@ template <class T> static void multiply_add(T type, f32 (&sums)[4], const u32 (&
     for (u32 place = 0; place < 4; place++) {
         u32 row = lane / 4 + place / 2 * 8, column = lane % 4 * 2 + place % 2;
         for (u32 k = 0; k < 16; k++) {
-            auto of_row = emulated_slot<EmulatedOperands>(slots, row % 8 * 4 + k % 8 / 2);
-            auto of_column = emulated_slot<EmulatedOperands>(slots, column * 4 + k % 8 / 2);
-            u32 a = of_row.left[row / 8 + k / 8 * 2] >> (k % 2 * 16);
-            u32 b = of_column.right[k / 8] >> (k % 2 * 16);
+            auto of_row = (const EmulatedOperands *)slots[row % 8 * 4 + k % 8 / 2];
+            auto of_column = (const EmulatedOperands *)slots[column * 4 + k % 8 / 2];
+            u32 a = of_row->left[row / 8 + k / 8 * 2] >> (k % 2 * 16);
+            u32 b = of_column->right[k / 8] >> (k % 2 * 16);
             sums[place] += emulated_half(type, (u16)a) * emulated_half(type, (u16)b);
         }
     }
@@ -175,12 +181,22 @@ static void emulated_fiber() {
 }
 
 // The letter of a parameter: p a pointer, f an f32, u 4 bytes, l 8 bytes, and s a struct.
-template <class T> static char emulated_kind() {
-    if (std::is_pointer<T>::value) return 'p';
-    if (std::is_same<T, f32>::value) return 'f';
-    if (std::is_integral<T>::value) return sizeof(T) == 4 ? 'u' : 'l';
-    return 's';
-}
+template <class T> struct EmulatedKind {
+    static const char letter = 's';
+};
+template <class T> struct EmulatedKind<T *> {
+    static const char letter = 'p';
+};
+template <> struct EmulatedKind<f32> {
+    static const char letter = 'f';
+};
+template <> struct EmulatedKind<u32> {
+    static const char letter = 'u';
+};
+template <> struct EmulatedKind<u64> {
+    static const char letter = 'l';
+};
+template <size_t... I> struct EmulatedIndices {};
 
 struct EmulatedLaunch {
     u32 blocks, threads, shared_bytes, descending;
@@ -192,10 +208,8 @@ struct EmulatedLaunch {
 template <class... A> struct EmulatedCall {
     void (*kernel)(A...);
     void **values;
-    template <size_t... I> void call(std::index_sequence<I...>) {
-        kernel(*(typename std::remove_cv<A>::type *)values[I]...);
-    }
-    static void body(void *self) { ((EmulatedCall *)self)->call(std::index_sequence_for<A...>()); }
+    template <size_t... I> void call(EmulatedIndices<I...>) { kernel(*(A *)values[I]...); }
+    static void body(void *self) { ((EmulatedCall *)self)->call(EmulatedIndices<__integer_pack(sizeof...(A))...>()); }
 };
 
 static void emulated_start(void *stacks) {
@@ -235,7 +249,7 @@ static void emulated_run_block(bool descending) {
 
 // Why the launch is wrong, or null.
 template <class... A> static const char *emulated_run(void (*kernel)(A...), u32 threads, const EmulatedLaunch &launch) {
-    const char kinds[] = {emulated_kind<A>()..., 0};
+    const char kinds[] = {EmulatedKind<A>::letter..., 0};
     const u32 sizes[] = {(u32)sizeof(A)..., 0};
     if (strcmp(kinds, launch.kinds)) return "the parameters' types are not the kernel's";
     for (u32 i = 0; i < sizeof...(A); i++) {

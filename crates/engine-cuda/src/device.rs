@@ -34,18 +34,21 @@ struct Inner {
     tables: std::sync::Mutex<Vec<([f32; 16], u64)>>,
 }
 
-/// What a CUDA device has: activations of both 16-bit types, warps, tensor cores; and no limit on what is bound.
+/// No limit on what is bound.
 const CAPS: Caps = Caps {
-    tier: Tier {
-        f16: true,
-        bf16: true,
-        subgroups: true,
-        cooperative_matrix: true,
-    },
+    tier: Cuda::TIER,
     ..Caps::HOST
 };
 
 impl Cuda {
+    /// What every device of this engine has: activations of both 16-bit types, warps, tensor cores.
+    pub const TIER: Tier = Tier {
+        f16: true,
+        bf16: true,
+        subgroups: true,
+        cooperative_matrix: true,
+    };
+
     /// Opens the n-th GPU, or the first.
     ///
     /// # Errors

@@ -313,8 +313,8 @@ impl Driver for Gpu {
         self.raw.enter()?;
         let bytes = (range.end - range.start) as usize;
         let pinned = Pinned::new(&self.raw, bytes)?;
-        // SAFETY: both ranges are as long; `pinned` lives until the event that follows has passed.
         let (to, stream) = (pinned.address.cast::<c_void>(), self.raw.stream);
+        // SAFETY: both ranges are as long; `pinned` lives until the event that follows has passed.
         let answer = unsafe { sys::cuMemcpyDtoHAsync_v2(to, range.start, bytes, stream) };
         answer.result().map_err(error)?;
         let event = self.raw.event()?;

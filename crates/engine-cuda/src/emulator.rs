@@ -96,6 +96,8 @@ impl Emulator {
                     "-Werror",
                     "-Wno-unknown-pragmas",
                     "-Wno-unused-function",
+                    "-Wno-unused-parameter",
+                    "-Wno-clobbered",
                 ])
                 .args([
                     "-fsanitize=bounds-strict,shift",

@@ -6,10 +6,14 @@ use std::fmt;
 const VARIANTS: &str = include_str!("../../../cuda/variants");
 
 /// What the sources include, by the name that they include it with.
-pub(crate) const HEADERS: [(&str, &str); 8] = [
+pub(crate) const HEADERS: [(&str, &str); 9] = [
     (
         "shared/attention.cuh",
         include_str!("../../../cuda/shared/attention.cuh"),
+    ),
+    (
+        "shared/attention_mma.cuh",
+        include_str!("../../../cuda/shared/attention_mma.cuh"),
     ),
     (
         "shared/attention_tile.cuh",
@@ -48,6 +52,8 @@ const SOURCES: &[(&str, &str)] = sources![
     "attention_backward",
     "attention_decode",
     "attention_delta",
+    "attention_mma",
+    "attention_mma_backward",
     "cache_append",
     "cast",
     "cross_entropy",

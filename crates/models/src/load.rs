@@ -44,7 +44,7 @@ pub struct LoadOptions {
     /// Rounds dense weights to this type: linear layers that are not packed, embedding and head. Norms and biases are
     /// f32 always. Without it they are as stored.
     pub dense: Option<FloatType>,
-    /// The type of activations and of the KV cache: f32, or f16 where the device has it.
+    /// The type of activations and of the KV cache: f32, or f16 or bf16 where the device has it.
     pub activation: DType,
 }
 

@@ -52,7 +52,7 @@ choice! {
         F32 = "f32",
         /// Weights in f16; activations too where the device has f16
         F16 = "f16",
-        /// Weights in bf16
+        /// Weights in bf16; activations too where the device has bf16 (CUDA)
         Bf16 = "bf16",
     }
 }

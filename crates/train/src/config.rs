@@ -115,7 +115,7 @@ config! {
         tensorboard: bool = false;
         /// Seed of the adapter's start, the order of the data and dropout
         seed: u64 = 42;
-        /// `auto`, `cpu`, `vulkan[:N]`, `metal[:N]`, `dx12[:N]`, or `software` for tests
+        /// `auto`, `cpu`, `vulkan[:N]`, `metal[:N]`, `dx12[:N]`, `cuda[:N]`, or `software` for tests
         device: String = "auto".to_owned();
     }
     options {

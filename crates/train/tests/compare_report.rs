@@ -54,6 +54,7 @@ fn run(method: Method, seed: u64) -> Finished {
         planned: Planned { method, seed },
         summary: Summary {
             steps: 20,
+            adapter_step: 20,
             final_loss: steps[19].loss,
             eval_loss: Some(0.4 + gap as f32),
             tokens_per_second: 80.0,

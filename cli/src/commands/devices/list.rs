@@ -7,6 +7,8 @@ use anylora_engine_burn::Cpu;
 use anylora_engine_wgpu::{AdapterReport, adapters};
 use serde::Serialize;
 
+use crate::cuda;
+
 /// One device, as `--json` prints it.
 #[derive(Debug, Serialize)]
 pub struct Device {
@@ -33,6 +35,7 @@ pub struct Device {
 struct TierReport {
     name: String,
     f16: bool,
+    bf16: bool,
     subgroups: bool,
     cooperative_matrix: bool,
 }
@@ -51,10 +54,11 @@ pub fn as_text<T: std::fmt::Display, S: serde::Serializer>(value: &T, to: S) -> 
     to.collect_str(value)
 }
 
-/// Every adapter, and the CPU engine.
+/// Every GPU of CUDA, every adapter, and the CPU engine.
 pub fn devices() -> Vec<Device> {
     let adapters = pollster::block_on(adapters());
-    let mut devices: Vec<Device> = adapters.into_iter().map(adapter).collect();
+    let mut devices: Vec<Device> = cuda::gpus().into_iter().map(nvidia).collect();
+    devices.extend(adapters.into_iter().map(adapter));
     devices.push(Device {
         threads: std::thread::available_parallelism().ok().map(usize::from),
         memory_bytes: crate::engine::host_memory_bytes(),
@@ -68,14 +72,9 @@ pub fn devices() -> Vec<Device> {
 }
 
 fn adapter(report: AdapterReport) -> Device {
-    let tier: Tier = report.tier;
+    let tier = report.tier;
     Device {
-        tier: Some(TierReport {
-            name: tier.to_string(),
-            f16: tier.f16,
-            subgroups: tier.subgroups,
-            cooperative_matrix: tier.cooperative_matrix,
-        }),
+        tier: Some(tier.into()),
         limits: Some(Limits {
             max_binding_bytes: report.max_binding_bytes,
             max_buffer_bytes: report.max_buffer_bytes,
@@ -84,6 +83,26 @@ fn adapter(report: AdapterReport) -> Device {
         }),
         memory_bytes: report.memory_bytes,
         ..device(report.spec, &report.info)
+    }
+}
+
+fn nvidia(gpu: cuda::Gpu) -> Device {
+    Device {
+        tier: Some(gpu.tier.into()),
+        memory_bytes: Some(gpu.memory_bytes),
+        ..device(DeviceSpec::Cuda(Some(gpu.index)), &gpu.info)
+    }
+}
+
+impl From<Tier> for TierReport {
+    fn from(tier: Tier) -> Self {
+        Self {
+            name: tier.to_string(),
+            f16: tier.f16,
+            bf16: tier.bf16,
+            subgroups: tier.subgroups,
+            cooperative_matrix: tier.cooperative_matrix,
+        }
     }
 }
 

@@ -12,8 +12,8 @@ use crate::output;
 
 /// List GPUs and engines, with their drivers, kernel tiers and limits.
 ///
-/// The device that `--device auto` takes is marked with a star: a discrete GPU, else an integrated one, else the
-/// CPU engine; never a software adapter, which is for tests.
+/// The device that `--device auto` takes is marked with a star: an NVIDIA GPU by CUDA where this build has that, else a
+/// discrete GPU, else an integrated one, else the CPU engine; never a software adapter, which is for tests.
 ///
 /// With `--self-test` every operation runs forward and backward, in every weight format, on each GPU and on the CPU
 /// engine, and is compared with the CPU engine. Printed is the worst error of each result, relative to its largest
@@ -27,7 +27,8 @@ pub struct Devices {
     /// Run every kernel and compare it with the CPU engine
     #[arg(long)]
     self_test: bool,
-    /// Test this device alone: auto, cpu, software, `vulkan[:N]`, `metal[:N]` or `dx12[:N]`
+    /// Test this device alone: auto, cpu, software, `vulkan[:N]`, `metal[:N]`, `dx12[:N]` or
+    /// `cuda[:N]`
     #[arg(long, env = "ANYLORA_DEVICE", value_name = "DEVICE")]
     device: Option<DeviceSpec>,
     /// Print one JSON object on stdout

@@ -1,4 +1,4 @@
-use anylora_engine::{Attention, AttentionBackward, DType, Result};
+use anylora_engine::{Attention, AttentionBackward, DType, Result, Tensor};
 use bytemuck::{Pod, Zeroable};
 
 use crate::Cuda;
@@ -41,12 +41,40 @@ impl Heads {
         })
     }
 
-    /// The define of the widest head, and the tokens of a tile.
-    const fn tile(&self) -> (&'static str, u32, u32) {
-        match self.dim {
+    /// Which kernels, by what they are called with.
+    fn plan(&self, tensors: &[&Tensor<Cuda>]) -> Plan {
+        let dtype = tensors[0].dtype();
+        let vectors = |tensor: &&Tensor<Cuda>| address(tensor).0.is_multiple_of(16);
+        let matrices = dtype != DType::F32
+            && self.dim <= 128
+            && self.dim.is_multiple_of(8)
+            && tensors.iter().all(vectors);
+        let (dim, width, tile) = match self.dim {
             0..=64 => ("64", 64, 32),
             65..=128 => ("128", 128, 32),
             _ => ("256", 256, 16),
+        };
+        let defines = [("ACT", float(dtype)), ("DIM", dim)];
+        if matrices {
+            // Two tiles of 64 rows and two of 32 columns in 16 bits, each row 8 elements longer than the widest head.
+            Plan {
+                files: ["attention_mma", "attention_mma_backward"],
+                kernels: ["attention_mma_dq", "attention_mma_dk_dv"],
+                defines,
+                threads: 128,
+                tile: 64,
+                shared_bytes: 2 * (64 + 32) * (width + 8) * 2,
+            }
+        } else {
+            // Five tiles of f32 rows, each one element longer than the widest head.
+            Plan {
+                files: ["attention", "attention_backward"],
+                kernels: ["attention_dq", "attention_dk_dv"],
+                defines,
+                threads: 256,
+                tile,
+                shared_bytes: 5 * tile * (width + 1) * 4,
+            }
         }
     }
 
@@ -56,19 +84,29 @@ impl Heads {
     }
 }
 
-fn defines(dtype: DType, dim: &'static str) -> [(&'static str, &'static str); 2] {
-    [("ACT", float(dtype)), ("DIM", dim)]
+/// The kernels of a call.
+struct Plan {
+    /// Forward, which has a kernel of its name, and backward.
+    files: [&'static str; 2],
+    /// Of backward: for dq, and for dk and dv.
+    kernels: [&'static str; 2],
+    defines: [(&'static str, &'static str); 2],
+    threads: u32,
+    /// Tokens that a block has.
+    tile: u32,
+    /// What backward's tiles take.
+    shared_bytes: u32,
 }
 
 pub(crate) fn attention(gpu: &Cuda, op: Attention<'_, Cuda>) -> Result<()> {
     let shape = Heads::of(&op)?;
-    let (dim, _, tile) = shape.tile();
+    let plan = shape.plan(&[op.q, op.k, op.v, op.out]);
     gpu.launch(Launch {
-        file: "attention",
-        defines: &defines(op.q.dtype(), dim),
-        kernel: "attention",
-        blocks: shape.blocks(tile, shape.heads),
-        threads: 256,
+        file: plan.files[0],
+        defines: &plan.defines,
+        kernel: plan.files[0],
+        blocks: shape.blocks(plan.tile, shape.heads),
+        threads: plan.threads,
         shared_bytes: 0,
         arguments: arguments![op.q, op.k, op.v, op.out, op.lse, Struct(shape)],
     })
@@ -97,26 +135,23 @@ pub(crate) fn attention_backward(gpu: &Cuda, op: AttentionBackward<'_, Cuda>) ->
         shared_bytes: 0,
         arguments: arguments![out, dout, delta, rows, shape.dim],
     })?;
-    let (dim, width, tile) = shape.tile();
-    let defines = defines(q.dtype(), dim);
-    // Five tiles of f32 rows, each one element longer than the widest head.
-    let shared_bytes = 5 * tile * (width + 1) * 4;
+    let plan = shape.plan(&[q, k, v, dout, dq, dk, dv]);
     gpu.launch(Launch {
-        file: "attention_backward",
-        defines: &defines,
-        kernel: "attention_dq",
-        blocks: shape.blocks(tile, shape.heads),
-        threads: 256,
-        shared_bytes,
+        file: plan.files[1],
+        defines: &plan.defines,
+        kernel: plan.kernels[0],
+        blocks: shape.blocks(plan.tile, shape.heads),
+        threads: plan.threads,
+        shared_bytes: plan.shared_bytes,
         arguments: arguments![q, k, v, dout, lse, delta, dq, Struct(shape)],
     })?;
     gpu.launch(Launch {
-        file: "attention_backward",
-        defines: &defines,
-        kernel: "attention_dk_dv",
-        blocks: shape.blocks(tile, shape.kv_heads),
-        threads: 256,
-        shared_bytes,
+        file: plan.files[1],
+        defines: &plan.defines,
+        kernel: plan.kernels[1],
+        blocks: shape.blocks(plan.tile, shape.kv_heads),
+        threads: plan.threads,
+        shared_bytes: plan.shared_bytes,
         arguments: arguments![q, k, v, dout, lse, delta, dk, dv, Struct(shape)],
     })
 }

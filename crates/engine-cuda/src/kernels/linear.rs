@@ -98,7 +98,7 @@ fn launch(
     let even = |size: usize| size.is_multiple_of(8);
     let vectors = |address: Address| address.0.is_multiple_of(16);
     let aligned = even(k) && (forward || even(n)) && vectors(product.input) && vectors(frozen.values);
-    let kernel = Kernel::choose(forward, input.dtype(), weight, out.dtype(), product.rows);
+    let kernel = Kernel::choose(forward, aligned, input.dtype(), weight, out.dtype(), product.rows);
     let aligned = kernel.aligned(aligned, input.dtype());
     let blocks = |rows: u32, columns: u32| {
         u64::from(product.rows.div_ceil(rows)) * u64::from(product.outer.div_ceil(columns))
@@ -152,11 +152,18 @@ enum Kernel {
 impl Kernel {
     /// Few rows are bound by reading W. Tensor cores compute what has activations of 16 bits and a weight whose values
     /// that type holds, or that are rounded anyway; all else is computed in f32.
-    fn choose(forward: bool, input: DType, weight: &Weight<Cuda>, out: DType, rows: u32) -> Self {
+    fn choose(
+        forward: bool,
+        aligned: bool,
+        input: DType,
+        weight: &Weight<Cuda>,
+        out: DType,
+        rows: u32,
+    ) -> Self {
         if forward && rows <= FEW_ROWS {
             return Self::Few(match rows {
-                1 => "1",
-                2..=4 => "4",
+                1 if aligned => "1",
+                2..=4 if aligned => "4",
                 _ => "16",
             });
         }

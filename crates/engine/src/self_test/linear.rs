@@ -1,5 +1,7 @@
 //! Products with frozen weights, in every format, with and without an adapter.
 
+use anylora_quant::Codebook;
+
 use super::case::{Case, Suite};
 use super::inputs::{Format, Inputs};
 use crate::ops::LoraMatrices;
@@ -31,6 +33,24 @@ pub(super) async fn run<B: Backend, R: Backend>(suite: &mut Suite<'_, B, R>) {
                 rows,
                 rank,
                 dropout,
+            };
+            suite.check(case).await;
+        }
+    }
+    // Rows that begin on whole vectors, and more than one of the largest tiles in every direction.
+    for format in [
+        Format::Dense(DType::F32),
+        Format::Dense(DType::F16),
+        Format::Dense(DType::BF16),
+        Format::Quantized(Codebook::Nf4, 64, true),
+    ] {
+        for rows in [3, 150] {
+            let case = LoraLinear {
+                format,
+                shape: [136, 192],
+                rows,
+                rank: 8,
+                dropout: true,
             };
             suite.check(case).await;
         }

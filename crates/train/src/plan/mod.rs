@@ -131,7 +131,11 @@ fn plan_stored(
 
 /// How a run of these settings loads its model on a device.
 pub fn load_options<B: Backend>(config: &TrainConfig, backend: &B) -> LoadOptions {
-    let half = config.dtype == Dtype::F16 && backend.caps().has_activation(DType::F16);
+    let activation = match config.dtype {
+        Dtype::F32 => DType::F32,
+        Dtype::F16 => DType::F16,
+        Dtype::Bf16 => DType::BF16,
+    };
     LoadOptions {
         quantization: match config.quant {
             Quant::Nf4 => Some(Quantization {
@@ -145,7 +149,11 @@ pub fn load_options<B: Backend>(config: &TrainConfig, backend: &B) -> LoadOption
             Dtype::F16 => Some(FloatType::F16),
             Dtype::Bf16 => Some(FloatType::BF16),
         },
-        activation: if half { DType::F16 } else { DType::F32 },
+        activation: if backend.caps().has_activation(activation) {
+            activation
+        } else {
+            DType::F32
+        },
     }
 }
 

@@ -119,8 +119,8 @@ mod tests {
 
     #[test]
     fn scores_have_their_metrics_digits() {
-        let none = || Kwargs::from_iter(Vec::<(&str, minijinja::Value)>::new());
-        let difference = || Kwargs::from_iter([("difference", true.into())]);
+        let none = || Kwargs::from_iter(Vec::<(&str, Value)>::new());
+        let difference = || Kwargs::from_iter([("difference", Value::from(true))]);
         assert_eq!(score(0.8475, "accuracy", none()).unwrap(), "84.8 %");
         assert_eq!(score(-0.0125, "accuracy", difference()).unwrap(), "-1.2 points");
         assert_eq!(score(0.5, "eval_loss", difference()).unwrap(), "+0.5000");
