@@ -198,13 +198,8 @@ impl<B: Backend> Arriving<B> {
         }
         match target.into_whole() {
             target::Whole::Device(tensor) => {
-                let is_weight = loader.spec(name).is_some_and(|spec| spec.role != Role::Embedding);
-                let loaded = if is_weight {
-                    Loaded::Weight(Weight::Dense(tensor))
-                } else {
-                    Loaded::Tensor(tensor)
-                };
-                loader.loaded.insert(name.to_owned(), loaded);
+                let weight = Loaded::Weight(Weight::Dense(tensor));
+                loader.loaded.insert(name.to_owned(), weight);
                 Ok(())
             }
             target::Whole::Host { float, shape, bytes } => {
