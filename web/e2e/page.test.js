@@ -51,7 +51,8 @@ async function serveWeb(...options) {
 /** A page with the model loaded. */
 async function open(url = server.url) {
   const page = await browser.newPage();
-  page.setDefaultTimeout(60_000);
+  // Software GPUs of busy machines compile kernels for a minute.
+  page.setDefaultTimeout(240_000);
   await page.goto(url);
   await page.locator("#chat").waitFor();
   await settle(page);
@@ -281,7 +282,7 @@ test("a model that can't be fetched leaves the form, and another address works",
   assert.match(await page.locator("#problem").textContent(), /nowhere\/manifest\.json: the server answered 404/i);
   await page.getByLabel("Address of a packed model").fill("model/");
   await page.getByRole("button", { name: "Load", exact: true }).click();
-  await page.locator("#chat").waitFor({ timeout: 60_000 });
+  await page.locator("#chat").waitFor({ timeout: 240_000 });
   await context.close();
 });
 
