@@ -25,7 +25,9 @@ fn a_session_goes_on_from_its_memory() {
         let mut session = Session::resume(&model, adapters, session.into_memory());
         assert_eq!(session.tokens(), &prompt[..18]);
         let kept = pollster::block_on(session.read(&prompt, 0)).unwrap();
-        let largest = whole.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+        let largest = whole
+            .iter()
+            .fold(0.0f32, |largest, value| largest.max(value.abs()));
         let difference = whole.iter().zip(&kept).map(|(a, b)| (a - b).abs());
         assert!(difference.fold(0.0, f32::max) <= 1e-5 * largest);
     }
