@@ -10,6 +10,7 @@
 mod backend;
 mod ops;
 mod parallel;
+mod product;
 pub mod reference;
 mod rows;
 mod simd;

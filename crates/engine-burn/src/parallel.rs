@@ -1,6 +1,6 @@
 //! Loops over rows on all cores, and sums in a fixed order.
 
-use rayon::prelude::*;
+use crate::team;
 
 /// Elements that make a task worth its start.
 const TASK: usize = 1 << 14;
@@ -10,14 +10,11 @@ pub(crate) fn rows(out: &mut [f32], columns: usize, each: impl Fn(usize, &mut [f
     if out.is_empty() {
         return;
     }
-    let rows = TASK.div_ceil(columns);
-    out.par_chunks_mut(rows * columns)
-        .enumerate()
-        .for_each(|(task, part)| {
-            for (row, values) in part.chunks_mut(columns).enumerate() {
-                each(task * rows + row, values);
-            }
-        });
+    team::parts(out, TASK.div_ceil(columns) * columns, |start, part| {
+        for (row, values) in part.chunks_mut(columns).enumerate() {
+            each(start / columns + row, values);
+        }
+    });
 }
 
 /// Runs `each(row, left, right)` over the rows of two buffers with rows of their own length.
@@ -30,29 +27,37 @@ pub(crate) fn rows2(
         return;
     }
     let rows = TASK.div_ceil(left_columns);
-    let parts = left
-        .par_chunks_mut(rows * left_columns)
-        .zip(right.par_chunks_mut(rows * right_columns));
-    parts.enumerate().for_each(|(task, (left, right))| {
-        let pairs = left.chunks_mut(left_columns).zip(right.chunks_mut(right_columns));
-        for (row, (left, right)) in pairs.enumerate() {
-            each(task * rows + row, left, right);
-        }
-    });
+    team::parts2(
+        (left, rows * left_columns),
+        (right, rows * right_columns),
+        |task, left, right| {
+            let pairs = left.chunks_mut(left_columns).zip(right.chunks_mut(right_columns));
+            for (row, (left, right)) in pairs.enumerate() {
+                each(task * rows + row, left, right);
+            }
+        },
+    );
 }
 
 /// Runs `each(task, values)` over parts of `out` of `len` elements, each a task of its own.
 pub(crate) fn tasks(out: &mut [f32], len: usize, each: impl Fn(usize, &mut [f32]) + Sync) {
-    out.par_chunks_mut(len)
-        .enumerate()
-        .for_each(|(task, part)| each(task, part));
+    team::parts(out, len, |start, part| each(start / len, part));
 }
 
 /// Runs `each(start, values)` over parts of `out`.
 pub(crate) fn parts(out: &mut [f32], each: impl Fn(usize, &mut [f32]) + Sync) {
-    out.par_chunks_mut(TASK)
-        .enumerate()
-        .for_each(|(task, part)| each(task * TASK, part));
+    team::parts(out, TASK, each);
+}
+
+/// Runs `each(start, left, right)` over the same parts of two buffers of one length.
+pub(crate) fn parts2(
+    left: &mut [f32],
+    right: &mut [f32],
+    each: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
+) {
+    team::parts2((left, TASK), (right, TASK), |task, left, right| {
+        each(task * TASK, left, right);
+    });
 }
 
 /// Partial sums that the processor adds at once.

@@ -134,49 +134,12 @@ impl<B: Backend> Storage<B> {
         self.update(op, range, Missing::Zeros, |out| out.copy_from_slice(values))
     }
 
-    /// Writes what burn computed from element `start` on.
-    pub(crate) fn write_tensor<const D: usize>(
-        &self,
-        op: &'static str,
-        start: usize,
-        tensor: Tensor<B, D>,
-    ) -> Result<()> {
-        let len = tensor.shape().num_elements();
-        if len == self.len {
-            *self.lock() = Value::Tensor(tensor.reshape([len]));
-            return Ok(());
-        }
-        self.write(op, start, into_bytes(tensor)?)
-    }
-
     /// The bytes of a tensor of another type than f32.
     pub(crate) fn bytes(&self, op: &'static str) -> Result<Arc<Vec<u8>>> {
         match &*self.lock() {
             Value::Bytes(bytes) => Ok(Arc::clone(bytes)),
             Value::Empty => Err(Error::Uninitialised(op)),
             Value::Tensor(_) | Value::Floats(_) => Err(wrong_type(op)),
-        }
-    }
-
-    /// Hands the bytes of a tensor of another type than f32 to a user that must own them, and takes them back.
-    pub(crate) fn lend_bytes<T>(
-        &self,
-        op: &'static str,
-        user: impl FnOnce(Vec<u8>) -> (Vec<u8>, Result<T>),
-    ) -> Result<T> {
-        let mut value = self.lock();
-        match std::mem::replace(&mut *value, Value::Empty) {
-            Value::Bytes(bytes) => {
-                let bytes = Arc::try_unwrap(bytes).unwrap_or_else(|shared| (*shared).clone());
-                let (bytes, result) = user(bytes);
-                *value = Value::Bytes(Arc::new(bytes));
-                result
-            }
-            Value::Empty => Err(Error::Uninitialised(op)),
-            other => {
-                *value = other;
-                Err(wrong_type(op))
-            }
         }
     }
 

@@ -18,23 +18,61 @@ const PATIENCE: usize = 1000;
 
 /// Runs `each(start, part)` over parts of `out` of `len` elements, on as many threads as rayon has.
 pub(crate) fn parts<T: Send>(out: &mut [T], len: usize, each: impl Fn(usize, &mut [T]) + Sync) {
-    static TEAM: OnceLock<Team> = OnceLock::new();
     if out.len() <= len {
         return each(0, out);
     }
     let (all, first) = (out.len(), Shared(out.as_mut_ptr()));
+    tasks(all.div_ceil(len), |task| {
+        let first = &first;
+        let start = task * len;
+        // SAFETY: each task is done once, and parts don't overlap; `out` is borrowed until all are done.
+        let part = unsafe { std::slice::from_raw_parts_mut(first.0.add(start), len.min(all - start)) };
+        each(start, part);
+    });
+}
+
+/// Runs `each(task, part, other)` over parts of two buffers, each of its own length.
+pub(crate) fn parts2<T: Send>(
+    (left, left_len): (&mut [T], usize),
+    (right, right_len): (&mut [T], usize),
+    each: impl Fn(usize, &mut [T], &mut [T]) + Sync,
+) {
+    let all = [left.len(), right.len()];
+    let first = [Shared(left.as_mut_ptr()), Shared(right.as_mut_ptr())];
+    tasks(
+        all[0].div_ceil(left_len).min(all[1].div_ceil(right_len)),
+        |task| {
+            let [left, right] = &first;
+            let (left_start, right_start) = (task * left_len, task * right_len);
+            // SAFETY: as in `parts`, of both buffers.
+            let (left, right) = unsafe {
+                (
+                    std::slice::from_raw_parts_mut(left.0.add(left_start), left_len.min(all[0] - left_start)),
+                    std::slice::from_raw_parts_mut(
+                        right.0.add(right_start),
+                        right_len.min(all[1] - right_start),
+                    ),
+                )
+            };
+            each(task, left, right);
+        },
+    );
+}
+
+/// Runs `each(task)` for the tasks from 0 to `count`, each once, on as many threads as rayon has.
+pub(crate) fn tasks(count: usize, each: impl Fn(usize) + Sync) {
+    static TEAM: OnceLock<Team> = OnceLock::new();
+    if count <= 1 {
+        return (0..count).for_each(each);
+    }
     let next = AtomicUsize::new(0);
     let work = || {
-        let first = &first;
         loop {
-            let start = next.fetch_add(len, Ordering::Relaxed);
-            if start >= all {
+            let task = next.fetch_add(1, Ordering::Relaxed);
+            if task >= count {
                 return;
             }
-            // SAFETY: the counter hands out each part once, and parts don't overlap; `out` is borrowed until the team
-            // has ended the job.
-            let part = unsafe { std::slice::from_raw_parts_mut(first.0.add(start), len.min(all - start)) };
-            each(start, part);
+            each(task);
         }
     };
     TEAM.get_or_init(|| Team::new(rayon::current_num_threads() - 1))

@@ -45,20 +45,6 @@ pub(crate) fn write<B: Backend>(op: &'static str, view: &Tensor<Burn<B>>, values
         .write(op, range(view).start, Bytes::from_elems(values))
 }
 
-/// Writes all values of an f32 view with host memory that burn gave.
-pub(crate) fn write_bytes<B: Backend>(op: &'static str, view: &Tensor<Burn<B>>, values: Bytes) -> Result<()> {
-    view.storage().write(op, range(view).start, values)
-}
-
-/// Writes all values of an f32 view with what burn computed.
-pub(crate) fn write_tensor<B: Backend, const D: usize>(
-    op: &'static str,
-    view: &Tensor<Burn<B>>,
-    values: BurnTensor<B, D>,
-) -> Result<()> {
-    view.storage().write_tensor(op, range(view).start, values)
-}
-
 /// The values of a u32 or i32 view.
 pub(crate) fn integers<B: Backend, I: bytemuck::AnyBitPattern + bytemuck::NoUninit>(
     op: &'static str,

@@ -7,8 +7,9 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Bytes, DType as BurnType, Tensor as BurnTensor, TensorData};
 use rayon::prelude::*;
 
+use crate::simd::{Exp, Level, Max};
 use crate::storage::into_bytes;
-use crate::{Burn, parallel, view};
+use crate::{Burn, view};
 
 const OP: &str = "attention";
 
@@ -25,6 +26,7 @@ pub(crate) fn attention<B: Backend>(op: Attention<'_, Burn<B>>) -> Result<()> {
             (0..count).flat_map(move |head| (0..time).step_by(BLOCK).map(move |row| (b, head, row)))
         })
         .collect();
+    let level = Level::detect();
     let compute = |&(b, head, start): &(usize, usize, usize)| -> Result<(Bytes, Vec<f32>)> {
         let queries = start..time.min(start + BLOCK);
         let keys = heads.keys_of(&queries);
@@ -38,10 +40,12 @@ pub(crate) fn attention<B: Backend>(op: Attention<'_, Burn<B>>) -> Result<()> {
             .enumerate()
         {
             heads.hide(b, queries.start + i, keys.start, row);
-            let max = op.scale * row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            row.iter_mut()
-                .for_each(|score| *score = (op.scale * *score - max).exp());
-            sums[i] = parallel::sum(row);
+            let max = op.scale * level.run(Max(row));
+            sums[i] = level.run(Exp {
+                values: row,
+                scale: op.scale,
+                shift: max,
+            });
             lse[i] = sums[i].ln() + max;
         }
         let out = heads

@@ -5,6 +5,7 @@ use burn::tensor::backend::Backend;
 use rayon::prelude::*;
 
 use super::attention::{BLOCK, Heads};
+use crate::simd::{Kernel, Level, Simd, exp};
 use crate::storage::into_bytes;
 use crate::{Burn, parallel, view};
 
@@ -16,7 +17,8 @@ pub(crate) fn attention_backward<B: Backend>(op: AttentionBackward<'_, Burn<B>>)
     let heads = Heads::new(&op.forward)?;
     let [batch, time, count, dim] = heads.shape;
     let deltas = deltas(&op, dim)?;
-    let lse = view::floats(OP, op.forward.lse)?;
+    let lse: &[f32] = &view::floats(OP, op.forward.lse)?;
+    let level = Level::detect();
     let tensors = [op.forward.q, op.forward.k, op.forward.v, op.dout].map(|tensor| heads.matrix(tensor));
     let [q, k, v, dout] = tensors;
     let (q, k, v, dout) = (q?, k?, v?, dout?);
@@ -44,10 +46,13 @@ pub(crate) fn attention_backward<B: Backend>(op: AttentionBackward<'_, Burn<B>>)
             for (i, (p, ds)) in rows.enumerate() {
                 heads.hide(b, start + i, keys.start, p);
                 let place = heads.place(b, start + i, head);
-                for (p, ds) in p.iter_mut().zip(ds) {
-                    *p = (scale * *p - lse[place]).exp();
-                    *ds = scale * *p * (*ds - deltas[place]);
-                }
+                level.run(Row {
+                    p,
+                    ds,
+                    scale,
+                    lse: lse[place],
+                    delta: deltas[place],
+                });
             }
             let p = heads.block(p, &queries, &keys, device);
             let ds = heads.block(ds, &queries, &keys, device);
@@ -80,6 +85,27 @@ pub(crate) fn attention_backward<B: Backend>(op: AttentionBackward<'_, Burn<B>>)
     view::write(OP, op.dv, dv)
 }
 
+/// A query's scores and the gradients of its weights, which become `p` and `ds`.
+struct Row<'a> {
+    p: &'a mut [f32],
+    ds: &'a mut [f32],
+    scale: f32,
+    lse: f32,
+    delta: f32,
+}
+
+impl Kernel for Row<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        for (p, ds) in self.p.iter_mut().zip(self.ds) {
+            *p = exp(self.scale * *p - self.lse);
+            *ds = self.scale * *p * (*ds - self.delta);
+        }
+    }
+}
+
 /// The share of one query head, `[T, D]` each.
 struct HeadGradient {
     dq: Vec<f32>,
@@ -103,7 +129,8 @@ impl HeadGradient {
 
 /// `sum(dout * out)` of each row, also written to the operation's scratch.
 fn deltas<B: Backend>(op: &AttentionBackward<'_, Burn<B>>, dim: usize) -> Result<Vec<f32>> {
-    let (out, dout) = (view::floats(OP, op.forward.out)?, view::floats(OP, op.dout)?);
+    let out: &[f32] = &view::floats(OP, op.forward.out)?;
+    let dout: &[f32] = &view::floats(OP, op.dout)?;
     let mut deltas = vec![0.0; out.len() / dim];
     parallel::parts(&mut deltas, |start, deltas| {
         for (i, delta) in (start..).zip(deltas) {

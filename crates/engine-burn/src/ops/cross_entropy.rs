@@ -1,6 +1,7 @@
 use anylora_engine::{Result, Tensor};
 use burn::tensor::backend::Backend;
 
+use crate::simd::{Exp, Level, Max, SumExp};
 use crate::{Burn, parallel, view};
 
 const OP: &str = "cross_entropy";
@@ -22,16 +23,14 @@ pub(crate) fn cross_entropy<B: Backend>(
     if let Some(grad_scale) = grad_scale {
         view::update(OP, logits, |logits| {
             parallel::rows2((logits, columns), (&mut found, 2), |row, logits, found| {
-                let [nll, count, lse] = row_loss(logits, labels[row]);
-                found.copy_from_slice(&[nll, count]);
-                gradient(logits, labels[row], lse, grad_scale);
+                found.copy_from_slice(&gradient(logits, labels[row], grad_scale));
             });
         })?;
     } else {
-        let logits = view::floats(OP, logits)?;
+        let logits: &[f32] = &view::floats(OP, logits)?;
         parallel::tasks(&mut found, 2, |row, found| {
-            let [nll, count, _] = row_loss(&logits[row * columns..(row + 1) * columns], labels[row]);
-            found.copy_from_slice(&[nll, count]);
+            let logits = &logits[row * columns..(row + 1) * columns];
+            found.copy_from_slice(&row_loss(logits, labels[row]));
         });
     }
     let width = stats.columns();
@@ -43,29 +42,46 @@ pub(crate) fn cross_entropy<B: Backend>(
     })
 }
 
-/// `[nll, count, lse]` of a row.
-fn row_loss(logits: &[f32], label: i32) -> [f32; 3] {
+/// `[nll, count]` of a row.
+fn row_loss(logits: &[f32], label: i32) -> [f32; 2] {
     if label == IGNORED {
-        return [0.0; 3];
+        return [0.0; 2];
     }
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let lse = parallel::sum_of(logits.len(), |i| (logits[i] - max).exp()).ln() + max;
-    let target = usize::try_from(label).ok().and_then(|label| logits.get(label));
-    [target.map_or(f32::NAN, |target| lse - target), 1.0, lse]
+    let level = Level::detect();
+    let shift = level.run(Max(logits));
+    let sum = level.run(SumExp {
+        values: logits,
+        shift,
+    });
+    [
+        target(logits, label).map_or(f32::NAN, |target| sum.ln() + shift - logits[target]),
+        1.0,
+    ]
 }
 
-fn gradient(logits: &mut [f32], label: i32, lse: f32, grad_scale: f32) {
+/// `[nll, count]` of a row, whose logits become their gradient.
+fn gradient(logits: &mut [f32], label: i32, grad_scale: f32) -> [f32; 2] {
     if label == IGNORED {
-        return logits.fill(0.0);
+        logits.fill(0.0);
+        return [0.0; 2];
     }
-    for value in logits.iter_mut() {
-        *value = (*value - lse).exp() * grad_scale;
-    }
-    match usize::try_from(label)
-        .ok()
-        .and_then(|label| logits.get_mut(label))
-    {
-        Some(target) => *target -= grad_scale,
-        None => logits.fill(f32::NAN),
-    }
+    let Some(target) = target(logits, label) else {
+        logits.fill(f32::NAN);
+        return [f32::NAN, 1.0];
+    };
+    let level = Level::detect();
+    let (shift, logit) = (level.run(Max(logits)), logits[target]);
+    let sum = level.run(Exp {
+        values: logits,
+        scale: 1.0,
+        shift,
+    });
+    let factor = grad_scale / sum;
+    logits.iter_mut().for_each(|value| *value *= factor);
+    logits[target] -= grad_scale;
+    [sum.ln() + shift - logit, 1.0]
+}
+
+fn target(logits: &[f32], label: i32) -> Option<usize> {
+    usize::try_from(label).ok().filter(|label| *label < logits.len())
 }

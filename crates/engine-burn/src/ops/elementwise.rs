@@ -3,12 +3,12 @@ use std::ptr;
 use anylora_engine::{DType, Result, Tensor};
 use burn::tensor::backend::Backend;
 
-use super::expand::widen;
+use super::weight::widen;
 use crate::{Burn, parallel, view};
 
 pub(crate) fn add<B: Backend>(a: &Tensor<Burn<B>>, b: &Tensor<Burn<B>>, out: &Tensor<Burn<B>>) -> Result<()> {
     const OP: &str = "add";
-    let b = view::floats(OP, b)?;
+    let b: &[f32] = &view::floats(OP, b)?;
     if ptr::eq(a.storage(), out.storage()) && a.offset_bytes() == out.offset_bytes() {
         return view::update(OP, out, |out| {
             parallel::parts(out, |start, out| {
@@ -16,11 +16,11 @@ pub(crate) fn add<B: Backend>(a: &Tensor<Burn<B>>, b: &Tensor<Burn<B>>, out: &Te
             });
         });
     }
-    let a = view::floats(OP, a)?;
+    let a: &[f32] = &view::floats(OP, a)?;
     let mut sum = vec![0.0; a.len()];
     parallel::parts(&mut sum, |start, out| {
-        for (i, out) in out.iter_mut().enumerate() {
-            *out = a[start + i] + b[start + i];
+        for ((out, a), b) in out.iter_mut().zip(&a[start..]).zip(&b[start..]) {
+            *out = a + b;
         }
     });
     view::write(OP, out, sum)

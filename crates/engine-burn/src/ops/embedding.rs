@@ -1,7 +1,7 @@
 use anylora_engine::{DType, Error, Result, Tensor, Weight};
 use burn::tensor::backend::Backend;
 
-use super::expand::{expand_row, widen};
+use super::weight::{expand_row, widen};
 use crate::{Burn, parallel, view};
 
 const OP: &str = "embedding";
@@ -17,7 +17,7 @@ pub(crate) fn embedding<B: Backend>(
     let within = |row: usize| Some(ids[row] as usize).filter(|&id| id < rows);
     match table {
         Weight::Dense(table) if table.dtype() == DType::F32 => {
-            let table = view::floats(OP, table)?;
+            let table: &[f32] = &view::floats(OP, table)?;
             parallel::rows(&mut values, columns, |row, out| {
                 if let Some(id) = within(row) {
                     out.copy_from_slice(&table[id * columns..(id + 1) * columns]);

@@ -3,16 +3,17 @@
 
 use std::borrow::Cow;
 
-use anylora_engine::{Absmax, DType, Ggml, Linear, LoraDown, Nf4, Result, Side, Tensor, Weight};
+use anylora_engine::{Linear, LoraDown, Result, Side};
 use burn::tensor::backend::Backend;
 
-use crate::rows::{self, BF16, Dense, F16, F32, Nf4Rows, Products, Rows, Scales, WithRows};
+use super::weight::with_weight;
+use crate::rows::{Dense, F32, Products, Rows, WithRows};
 use crate::simd::{LANES, Level};
 use crate::{Burn, parallel, team, view};
 
 const OP: &str = "linear";
 
-/// From more rows on expanding the weight for a matrix product is quicker.
+/// From more rows on packing the weight for a matrix product is quicker.
 const FEW: usize = 8;
 
 /// Rows of x that share one pass over the weight.
@@ -21,7 +22,7 @@ const SHARED: usize = 4;
 /// Multiply-adds that make a part of the work, some microseconds.
 const PART: usize = 1 << 16;
 
-/// Computes a [`Linear`] of few rows; false where there are more, or the weight's rows are no whole bytes.
+/// Computes a [`Linear`] of few rows; false where there are more.
 pub(super) fn linear<B: Backend>(op: &Linear<'_, Burn<B>>) -> Result<bool> {
     let (m, [n, k]) = (op.x.leading(), op.weight.shape());
     if m > FEW {
@@ -51,9 +52,7 @@ pub(super) fn linear<B: Backend>(op: &Linear<'_, Burn<B>>) -> Result<bool> {
         finish: &finish,
         y: &mut y,
     };
-    if !with_weight(op.weight, product)? {
-        return Ok(false);
-    }
+    with_weight(op.weight, product)?;
     view::write(OP, op.y, y)?;
     Ok(true)
 }
@@ -189,74 +188,4 @@ fn arranged(x: &[f32], columns: usize, is_paired: bool) -> Cow<'_, [f32]> {
         padded.resize(padded.len().next_multiple_of(LANES), 0.0);
     }
     Cow::Owned(padded)
-}
-
-/// Runs `user` with the weight's rows; false where it has no rows of whole bytes.
-fn with_weight<B: Backend>(weight: &Weight<Burn<B>>, user: impl WithRows<Output = ()>) -> Result<bool> {
-    let k = weight.shape()[1];
-    match weight {
-        Weight::Dense(tensor) if tensor.dtype() == DType::F32 => {
-            let values = view::floats(OP, tensor)?;
-            user.with(&Dense::<F32>::new(bytemuck::cast_slice(&values), k));
-        }
-        Weight::Dense(tensor) => {
-            let (bytes, start) = view::bytes(OP, tensor)?;
-            let bytes = &bytes[start..start + tensor.size_bytes()];
-            match tensor.dtype() {
-                DType::F16 => user.with(&Dense::<F16>::new(bytes, k)),
-                DType::BF16 => user.with(&Dense::<BF16>::new(bytes, k)),
-                _ => return Ok(false),
-            }
-        }
-        Weight::Nf4(nf4) if k.is_multiple_of(2 * LANES) && nf4.block_size.is_multiple_of(2 * LANES) => {
-            with_nf4(nf4, user)?;
-        }
-        Weight::Nf4(_) => return Ok(false),
-        Weight::Ggml(ggml) => with_ggml(ggml, user)?,
-    }
-    Ok(true)
-}
-
-fn with_nf4<B: Backend>(nf4: &Nf4<Burn<B>>, user: impl WithRows<Output = ()>) -> Result<()> {
-    let whole = |tensor: &Tensor<Burn<B>>| {
-        let (bytes, start) = view::bytes(OP, tensor)?;
-        Ok::<_, anylora_engine::Error>((bytes, start..start + tensor.size_bytes()))
-    };
-    let (packed, range) = whole(&nf4.packed)?;
-    let packed = &packed[range];
-    let mut rows = Nf4Rows {
-        packed,
-        scales: Scales::F32(&[]),
-        levels: &nf4.levels,
-        block_size: nf4.block_size,
-        columns: nf4.shape[1],
-    };
-    match &nf4.absmax {
-        Absmax::F32(absmax) => {
-            let absmax = view::floats(OP, absmax)?;
-            rows.scales = Scales::F32(&absmax);
-            user.with(&rows);
-        }
-        Absmax::Double {
-            codes,
-            nested,
-            offset,
-        } => {
-            let ((codes, range), nested) = (whole(codes)?, view::floats(OP, nested)?);
-            rows.scales = Scales::Double {
-                codes: &codes[range],
-                nested: &nested,
-                offset: *offset,
-            };
-            user.with(&rows);
-        }
-    }
-    Ok(())
-}
-
-/// Runs `user` with the rows of llama.cpp's blocks.
-pub(super) fn with_ggml<B: Backend, W: WithRows>(ggml: &Ggml<Burn<B>>, user: W) -> Result<W::Output> {
-    let (bytes, start) = view::bytes(OP, &ggml.blocks)?;
-    let bytes = &bytes[start..start + ggml.blocks.size_bytes()];
-    Ok(rows::ggml(ggml.format, bytes, ggml.shape[1], user))
 }

@@ -8,7 +8,6 @@ mod decode;
 mod dropout;
 mod elementwise;
 mod embedding;
-mod expand;
 mod few;
 mod linear;
 mod lora;
@@ -16,6 +15,7 @@ mod optimizer;
 mod rms_norm;
 mod rope;
 mod swiglu;
+mod weight;
 
 pub(crate) use attention::attention;
 pub(crate) use attention_backward::attention_backward;

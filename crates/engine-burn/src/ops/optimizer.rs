@@ -17,7 +17,7 @@ pub(crate) fn adamw<B: Backend>(op: AdamW<'_, Burn<B>>) -> Result<()> {
         weight_decay,
         grad_scale,
     } = op;
-    let grad = view::floats(OP, grad)?;
+    let grad: &[f32] = &view::floats(OP, grad)?;
     let correction = |beta: f32| 1.0 - f64::from(beta).powf(f64::from(step));
     let rate = (f64::from(lr) / correction(b1)) as f32;
     let root = (1.0 / correction(b2).sqrt()) as f32;
@@ -37,7 +37,7 @@ pub(crate) fn adamw<B: Backend>(op: AdamW<'_, Burn<B>>) -> Result<()> {
             }
         });
     })?;
-    let (m, v) = (view::floats(OP, m)?, view::floats(OP, v)?);
+    let (m, v): (&[f32], &[f32]) = (&view::floats(OP, m)?, &view::floats(OP, v)?);
     view::update(OP, param, |param| {
         parallel::parts(param, |start, param| {
             for ((p, m), v) in param.iter_mut().zip(&m[start..]).zip(&v[start..]) {
@@ -57,7 +57,7 @@ pub(crate) fn reduce<B: Backend>(
     const OP: &str = "reduce";
     let (columns, width) = (x.columns(), out.columns());
     let chunks = columns.div_ceil(chunk);
-    let x = view::floats(OP, x)?;
+    let x: &[f32] = &view::floats(OP, x)?;
     let mut sums = vec![0.0; x.len() / columns.max(1) * chunks];
     parallel::tasks(&mut sums, 1, |task, sum| {
         let (row, start) = (task / chunks, task % chunks * chunk);

@@ -12,12 +12,12 @@ pub(crate) fn rms_norm<B: Backend>(
     y: &Tensor<Burn<B>>,
 ) -> Result<()> {
     let columns = x.columns();
-    let (x, weight) = (view::floats(OP, x)?, view::floats(OP, weight)?);
+    let (x, weight): (&[f32], &[f32]) = (&view::floats(OP, x)?, &view::floats(OP, weight)?);
     let mut out = vec![0.0; x.len()];
     parallel::rows(&mut out, columns, |row, out| {
         let x = &x[row * columns..(row + 1) * columns];
         let rstd = rstd(x, eps);
-        for ((out, x), weight) in out.iter_mut().zip(x).zip(&*weight) {
+        for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
             *out = x * rstd * weight;
         }
     });
@@ -32,17 +32,14 @@ pub(crate) fn rms_norm_backward<B: Backend>(
     dx: &Tensor<Burn<B>>,
 ) -> Result<()> {
     let columns = x.columns();
-    let (x, weight, dy) = (
-        view::floats(OP, x)?,
-        view::floats(OP, weight)?,
-        view::floats(OP, dy)?,
-    );
+    let (x, weight): (&[f32], &[f32]) = (&view::floats(OP, x)?, &view::floats(OP, weight)?);
+    let dy: &[f32] = &view::floats(OP, dy)?;
     let mut out = vec![0.0; x.len()];
     parallel::rows(&mut out, columns, |row, out| {
         let row = row * columns..(row + 1) * columns;
         let (x, dy) = (&x[row.clone()], &dy[row]);
         let rstd = rstd(x, eps);
-        for ((out, dy), weight) in out.iter_mut().zip(dy).zip(&*weight) {
+        for ((out, dy), weight) in out.iter_mut().zip(dy).zip(weight) {
             *out = dy * weight;
         }
         let shared = rstd * rstd * parallel::dot(out, x) / columns as f32;

@@ -15,7 +15,7 @@ pub(crate) fn rope<B: Backend>(
     let (places, rotary, dim) = (table.leading(), table.columns(), x.columns());
     let (half, width) = (rotary / 2, x.shape()[1] * dim);
     let positions = view::integers::<B, u32>(OP, positions)?;
-    let (x, table) = (view::floats(OP, x)?, view::floats(OP, table)?);
+    let (x, table): (&[f32], &[f32]) = (&view::floats(OP, x)?, &view::floats(OP, table)?);
     let sign = if inverse { -1.0 } else { 1.0 };
     let mut values = vec![0.0; x.len()];
     parallel::rows(&mut values, width, |row, out| {

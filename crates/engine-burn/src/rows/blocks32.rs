@@ -3,6 +3,7 @@
 //! a scale, others are computed.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use super::{Rows, Sink};
 use crate::simd::{LANES, Simd};
@@ -46,10 +47,10 @@ impl<T: Block> Rows for Blocks<'_, T> {
     }
 
     #[inline(always)]
-    unsafe fn visit<S: Simd>(&self, row: usize, sink: &mut impl Sink<S>) {
+    unsafe fn visit<S: Simd>(&self, row: usize, columns: Range<usize>, sink: &mut impl Sink<S>) {
         let blocks = self.columns / T::LEN;
         let bytes = &self.bytes[row * blocks * T::BYTES..(row + 1) * blocks * T::BYTES];
-        for block in 0..blocks {
+        for block in columns.start / T::LEN..columns.end / T::LEN {
             // SAFETY: block `block` lies in the row; the processor is the caller's promise.
             unsafe { T::visit::<S>(bytes.as_ptr().add(block * T::BYTES), block * T::LEN, sink) };
         }

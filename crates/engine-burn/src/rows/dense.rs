@@ -1,6 +1,7 @@
 //! One float an element.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use super::{Rows, Sink};
 use crate::simd::{LANES, Simd};
@@ -63,26 +64,26 @@ impl<E: Element> Rows for Dense<'_, E> {
     }
 
     #[inline(always)]
-    unsafe fn visit<S: Simd>(&self, row: usize, sink: &mut impl Sink<S>) {
+    unsafe fn visit<S: Simd>(&self, row: usize, columns: Range<usize>, sink: &mut impl Sink<S>) {
         let size = self.columns * E::SIZE;
         let bytes = &self.bytes[row * size..(row + 1) * size];
-        let pairs = self.columns / (2 * LANES);
+        let end = columns.end.min(self.columns);
+        let mut at = columns.start;
         // SAFETY: every load lies in the row or, of the last sixteen, in `last`; the processor is the caller's promise.
         unsafe {
             let load = |from: &[u8], at: usize| E::load::<S>(from.as_ptr().add(at * E::SIZE));
-            for pair in 0..pairs {
-                let at = pair * 2 * LANES;
+            while at + 2 * LANES <= end {
                 sink.take::<0>(at, load(bytes, at));
                 sink.take::<1>(at + LANES, load(bytes, at + LANES));
+                at += 2 * LANES;
             }
-            let mut at = pairs * 2 * LANES;
-            if self.columns - at >= LANES {
+            if at + LANES <= end {
                 sink.take::<0>(at, load(bytes, at));
                 at += LANES;
             }
-            if at < self.columns {
+            if at < end {
                 let mut last = [0; 4 * LANES];
-                let rest = &bytes[at * E::SIZE..];
+                let rest = &bytes[at * E::SIZE..end * E::SIZE];
                 last[..rest.len()].copy_from_slice(rest);
                 sink.take::<1>(at, load(&last, 0));
             }

@@ -11,6 +11,8 @@ mod nf4;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use anylora_quant::GgmlFormat;
 
 pub(crate) use blocks32::Blocks;
@@ -18,6 +20,9 @@ pub(crate) use dense::{BF16, Dense, F16, F32};
 pub(crate) use nf4::{Nf4Rows, Scales};
 
 use crate::simd::{Kernel, LANES, Simd};
+
+/// Parts of rows begin at its multiples: the longest block.
+pub(crate) const STRIDE: usize = 256;
 
 /// The rows of a matrix `[N, K]`.
 pub(crate) trait Rows: Sync {
@@ -29,11 +34,12 @@ pub(crate) trait Rows: Sync {
         false
     }
 
-    /// Hands a row's values to the sink in order, from place 0 on; past the row's end zeros fill the sixteen.
+    /// Hands a row's values of some columns to the sink in order; past the row's end zeros fill the sixteen. The columns
+    /// begin at a multiple of [`STRIDE`], and end at one or with the row.
     ///
     /// # Safety
-    /// Row `row` exists, and the processor has S's features.
-    unsafe fn visit<S: Simd>(&self, row: usize, sink: &mut impl Sink<S>);
+    /// Row and columns exist, and the processor has S's features.
+    unsafe fn visit<S: Simd>(&self, row: usize, columns: Range<usize>, sink: &mut impl Sink<S>);
 }
 
 /// What becomes of a row's values.
@@ -87,7 +93,8 @@ impl<R: Rows, const M: usize> Kernel for Products<'_, R, M> {
                     x: self.x.map(<[f32]>::as_ptr),
                     sums: [[S::splat(0.0); 2]; M],
                 };
-                self.rows.visit::<S>(self.first + row, &mut sums);
+                let columns = 0..self.rows.columns();
+                self.rows.visit::<S>(self.first + row, columns, &mut sums);
                 for (out, [a, b]) in out.iter_mut().zip(sums.sums) {
                     *out = S::sum(S::add(a, b));
                 }
@@ -96,22 +103,14 @@ impl<R: Rows, const M: usize> Kernel for Products<'_, R, M> {
     }
 }
 
-/// One row's values in f32; K is a multiple of sixteen, and values don't come in pairs.
+/// Values of one row in f32.
 pub(crate) struct Expand<'a, R> {
     pub(crate) rows: &'a R,
     pub(crate) row: usize,
-    /// `[K]`.
+    /// As [`Rows::visit`] takes them.
+    pub(crate) columns: Range<usize>,
+    /// Those columns and, up to a multiple of sixteen, zeros.
     pub(crate) out: &'a mut [f32],
-}
-
-struct Store(*mut f32);
-
-impl<S: Simd> Sink<S> for Store {
-    #[inline(always)]
-    unsafe fn take<const SUM: usize>(&mut self, at: usize, values: S::F) {
-        // SAFETY: the output has all places of a row; the processor is the caller's promise.
-        unsafe { S::store(self.0.add(at), values) };
-    }
 }
 
 impl<R: Rows> Kernel for Expand<'_, R> {
@@ -119,10 +118,73 @@ impl<R: Rows> Kernel for Expand<'_, R> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        assert!(self.out.len() == self.rows.columns() && self.out.len().is_multiple_of(LANES));
-        assert!(!self.rows.is_paired());
+        assert!(self.out.len() >= self.columns.len().next_multiple_of(LANES));
+        let first = self.columns.start;
+        let to = self.out.as_mut_ptr();
         // SAFETY: the length was checked; the processor and the row are the caller's promise.
-        unsafe { self.rows.visit::<S>(self.row, &mut Store(self.out.as_mut_ptr())) };
+        unsafe {
+            let mut store = Store::<S, _>::new(self.rows, InRow { to, first });
+            self.rows.visit::<S>(self.row, self.columns, &mut store);
+        }
+    }
+}
+
+/// Where values of a row are stored.
+pub(crate) trait Place {
+    /// The place of sixteen values, the first of them in column `at`.
+    fn of(&self, at: usize) -> *mut f32;
+}
+
+/// One after the other.
+struct InRow {
+    to: *mut f32,
+    /// The first column.
+    first: usize,
+}
+
+impl Place for InRow {
+    #[inline(always)]
+    fn of(&self, at: usize) -> *mut f32 {
+        self.to.wrapping_add(at - self.first)
+    }
+}
+
+/// Stores values in the order of their columns.
+pub(crate) struct Store<S: Simd, P> {
+    place: P,
+    is_paired: bool,
+    even: S::F,
+}
+
+impl<S: Simd, P> Store<S, P> {
+    /// # Safety
+    /// The processor has S's features.
+    #[inline(always)]
+    pub(crate) unsafe fn new(rows: &impl Rows, place: P) -> Self {
+        Self {
+            place,
+            is_paired: rows.is_paired(),
+            // SAFETY: the caller's promise.
+            even: unsafe { S::splat(0.0) },
+        }
+    }
+}
+
+impl<S: Simd, P: Place> Sink<S> for Store<S, P> {
+    #[inline(always)]
+    unsafe fn take<const SUM: usize>(&mut self, at: usize, values: S::F) {
+        // SAFETY: whoever made the place has room for all that is visited; the processor is the caller's promise.
+        unsafe {
+            if !self.is_paired {
+                S::store(self.place.of(at), values);
+            } else if SUM == 0 {
+                self.even = values;
+            } else {
+                let [first, second] = S::interleave(self.even, values);
+                S::store(self.place.of(at - LANES), first);
+                S::store(self.place.of(at), second);
+            }
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! bitsandbytes' 4 bits an element: blocks of the flattened matrix, the element with the even index in a byte's high
 //! half.
 
+use std::ops::Range;
+
 use anylora_quant::{DYNAMIC_MAP_SIGNED, NESTED_BLOCK};
 
 use super::{Rows, Sink};
@@ -50,18 +52,18 @@ impl Rows for Nf4Rows<'_> {
     }
 
     #[inline(always)]
-    unsafe fn visit<S: Simd>(&self, row: usize, sink: &mut impl Sink<S>) {
+    unsafe fn visit<S: Simd>(&self, row: usize, columns: Range<usize>, sink: &mut impl Sink<S>) {
         let start = row * self.columns;
         let packed = &self.packed[start / 2..(start + self.columns) / 2];
         let shift = self.block_size.trailing_zeros();
         // SAFETY: of each 32 values the 16 bytes lie in the row; the processor is the caller's promise.
         unsafe {
             let levels = S::load(self.levels.as_ptr());
-            let mut at = 0;
-            while at < self.columns {
+            let mut at = columns.start;
+            while at < columns.end {
                 let block = (start + at) >> shift;
                 let table = S::mul(S::splat(self.scales.of(block)), levels);
-                let end = self.columns.min(((block + 1) << shift) - start);
+                let end = columns.end.min(((block + 1) << shift) - start);
                 while at < end {
                     let codes = S::bytes(packed.as_ptr().add(at / 2));
                     sink.take::<0>(at, S::lookup(table, S::shift_right(codes, 4)));

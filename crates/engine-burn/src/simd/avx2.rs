@@ -7,7 +7,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, Simd};
+use super::{Kernel, LANES, Simd};
 
 #[derive(Clone, Copy)]
 pub(super) struct Avx2;
@@ -25,6 +25,10 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
 impl Simd for Avx2 {
     type F = F;
     type I = I;
+
+    // 12 of the 16 registers are sums.
+    const TILE_ROWS: usize = 6;
+    const TILE_VECTORS: usize = 1;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> F {
@@ -152,4 +156,63 @@ impl Simd for Avx2 {
         };
         [pick(x[0]), pick(x[1])]
     }
+
+    #[inline(always)]
+    unsafe fn interleave(a: F, b: F) -> [F; 2] {
+        [interleave8(a[0], b[0]), interleave8(a[1], b[1])]
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(rows: [F; LANES]) -> [F; LANES] {
+        let mut columns = rows;
+        for upper in [0, 1] {
+            for half in [0, 1] {
+                let mut eight = [rows[0][0]; 8];
+                for i in 0..8 {
+                    eight[i] = rows[upper * 8 + i][half];
+                }
+                let eight = transpose8(eight);
+                for i in 0..8 {
+                    columns[half * 8 + i][upper] = eight[i];
+                }
+            }
+        }
+        columns
+    }
+}
+
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn interleave8(a: __m256, b: __m256) -> [__m256; 2] {
+    let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    [
+        _mm256_permute2f128_ps::<0x20>(low, high),
+        _mm256_permute2f128_ps::<0x31>(low, high),
+    ]
+}
+
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn transpose8(rows: [__m256; 8]) -> [__m256; 8] {
+    // Within quarters of 4 x 4, then the quarters themselves.
+    let mut quarters = rows;
+    for i in [0, 4] {
+        let [a, b, c, d] = [rows[i], rows[i + 1], rows[i + 2], rows[i + 3]];
+        let low = [_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d)];
+        let high = [_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d)];
+        let [low, other_low] = [_mm256_castps_pd(low[0]), _mm256_castps_pd(low[1])];
+        let [high, other_high] = [_mm256_castps_pd(high[0]), _mm256_castps_pd(high[1])];
+        quarters[i] = _mm256_castpd_ps(_mm256_unpacklo_pd(low, other_low));
+        quarters[i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low, other_low));
+        quarters[i + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(high, other_high));
+        quarters[i + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(high, other_high));
+    }
+    let mut columns = rows;
+    for j in 0..4 {
+        columns[j] = _mm256_permute2f128_ps::<0x20>(quarters[j], quarters[4 + j]);
+        columns[4 + j] = _mm256_permute2f128_ps::<0x31>(quarters[j], quarters[4 + j]);
+    }
+    columns
 }

@@ -7,8 +7,10 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod exp;
 mod portable;
 
+pub(crate) use exp::{Exp, Max, SumExp, exp};
 use portable::Portable;
 
 /// Lanes of [`Simd::F`] and [`Simd::I`].
@@ -24,6 +26,11 @@ pub(crate) trait Simd: Copy {
     type F: Copy;
     /// Sixteen i32.
     type I: Copy;
+
+    /// Rows of a product's tile whose sums fit the registers, beside [`Simd::TILE_VECTORS`] of its other side.
+    const TILE_ROWS: usize;
+    /// Sixteens of a tile's columns.
+    const TILE_VECTORS: usize;
 
     unsafe fn splat(value: f32) -> Self::F;
     unsafe fn load(from: *const f32) -> Self::F;
@@ -53,6 +60,10 @@ pub(crate) trait Simd: Copy {
     unsafe fn float(x: Self::I) -> Self::F;
     /// The table's entry of each lane's low four bits.
     unsafe fn lookup(table: Self::F, x: Self::I) -> Self::F;
+    /// The lanes of both by turns: the first sixteen, and the second.
+    unsafe fn interleave(a: Self::F, b: Self::F) -> [Self::F; 2];
+    /// Lane i of row j becomes lane j of row i.
+    unsafe fn transpose(rows: [Self::F; LANES]) -> [Self::F; LANES];
 }
 
 /// A loop that is compiled for every level.

@@ -21,6 +21,10 @@ impl Simd for Portable {
     type F = F;
     type I = I;
 
+    // Of 32 registers of four f32 16 are sums; where there are only 16, some are kept in the cache.
+    const TILE_ROWS: usize = 4;
+    const TILE_VECTORS: usize = 1;
+
     #[inline(always)]
     unsafe fn splat(value: f32) -> F {
         [value; LANES]
@@ -117,5 +121,20 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn lookup(table: F, x: I) -> F {
         x.map(|x| table[(x & 15) as usize])
+    }
+
+    #[inline(always)]
+    unsafe fn interleave(a: F, b: F) -> [F; 2] {
+        [0, LANES].map(|first| {
+            from_fn(|i| {
+                let at = first + i;
+                if at % 2 == 0 { a[at / 2] } else { b[at / 2] }
+            })
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(rows: [F; LANES]) -> [F; LANES] {
+        from_fn(|column| from_fn(|row| rows[row][column]))
     }
 }
