@@ -46,14 +46,14 @@ impl LeftPanels<'_> {
         unsafe {
             for at in (0..whole).step_by(LANES) {
                 let mut square = [S::splat(0.0); LANES];
-                for row in 0..LANES {
+                for (row, values) in square.iter_mut().enumerate() {
                     if row < count {
-                        square[row] = S::load(left.as_ptr().add(row * k + self.inner.start + at));
+                        *values = S::load(left.as_ptr().add(row * k + self.inner.start + at));
                     }
                 }
                 let columns = S::transpose(square);
-                for i in 0..LANES {
-                    S::store(self.out.add((at + i) * S::TILE_ROWS), columns[i]);
+                for (i, column) in columns.iter().enumerate() {
+                    S::store(self.out.add((at + i) * S::TILE_ROWS), *column);
                 }
             }
             for at in whole..self.inner.len() {
@@ -123,13 +123,13 @@ impl<R: Rows> Kernel for TransposedPanel<'_, R> {
                 // SAFETY: `lines` has all of [`DEPTH`], and the panel the columns that are stored.
                 unsafe {
                     let mut square = [S::splat(0.0); LANES];
-                    for row in 0..LANES {
-                        square[row] = S::load(lines.as_ptr().add(row * DEPTH + at));
+                    for (row, values) in square.iter_mut().enumerate() {
+                        *values = S::load(lines.as_ptr().add(row * DEPTH + at));
                     }
                     let columns = S::transpose(square);
-                    for i in 0..LANES {
+                    for (i, column) in columns.iter().enumerate() {
                         if i < self.inner.len() - at {
-                            S::store(self.out.add((at + i) * width + vector * LANES), columns[i]);
+                            S::store(self.out.add((at + i) * width + vector * LANES), *column);
                         }
                     }
                 }
