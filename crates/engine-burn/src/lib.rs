@@ -1,9 +1,9 @@
 //! The operations of AnyLoRA on burn.
 //!
 //! - [`Burn`] implements [`anylora_engine::Backend`] on any burn backend. [`Cpu`], on burn-flex, is the engine of
-//!   machines without a GPU: products run on burn-flex's kernels on all cores, what lies between them in loops over
-//!   the same memory. Frozen weights stay packed: products of many rows expand them a few MiB at a time, those of few
-//!   rows (generation) unpack them in registers.
+//!   machines without a GPU. Frozen weights stay packed: products of many rows unpack them once, into the panels that
+//!   they read (`product`), those of few rows (generation) in registers (`rows`). Attention's products are burn-flex's;
+//!   what lies between products are loops over the same memory.
 //! - [`reference`](mod@reference) has every operation as its formula in burn, to be differentiated by burn's
 //!   autodiff: what the kernels of all engines are tested against.
 

@@ -103,7 +103,7 @@ fn linear_in_every_format() {
     }
 }
 
-/// More rows than are expanded at a time, ragged, with everything that one pass adds.
+/// More columns than are packed at a time, ragged, with everything that one pass adds.
 #[test]
 fn a_weight_in_several_chunks() {
     let cpu = Cpu::new(None);
