@@ -53,7 +53,11 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn mul_add(a: F, b: F, c: F) -> F {
         // Fused, it would be a call on processors without the instruction.
-        from_fn(|i| a[i] * b[i] + c[i])
+        if cfg!(target_arch = "aarch64") {
+            from_fn(|i| a[i].mul_add(b[i], c[i]))
+        } else {
+            from_fn(|i| a[i] * b[i] + c[i])
+        }
     }
 
     #[inline(always)]
