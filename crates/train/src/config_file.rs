@@ -79,8 +79,10 @@ fn nearest(key: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use anylora_checkpoint::TargetModules;
+
     use super::*;
-    use crate::{Quant, TargetModules};
+    use crate::Quant;
 
     #[test]
     fn later_layers_win_and_the_rest_stays() {
@@ -95,6 +97,21 @@ mod tests {
         assert_eq!(
             config.target_modules,
             TargetModules::List(vec!["q_proj".to_owned()])
+        );
+    }
+
+    #[test]
+    fn modules_are_written_as_for_the_option() {
+        let modules = |value: &str| {
+            let text = format!("target_modules = {value}");
+            TrainOverrides::from_toml(&text).unwrap().target_modules
+        };
+        assert_eq!(modules("\"q_proj, v_proj\""), modules("[\"q_proj\", \"v_proj\"]"));
+        assert_eq!(modules("\"all-linear\""), Some(TargetModules::AllLinear));
+        let error = TrainOverrides::from_toml("target_modules = 3").unwrap_err();
+        assert!(
+            error.to_string().contains("expected a list of module names"),
+            "{error}"
         );
     }
 

@@ -301,18 +301,14 @@ impl<B: Backend> Trainer<B> {
 
 /// The layers that the settings name.
 fn targets(config: &TrainConfig) -> Targets {
-    use crate::TargetModules as Setting;
-    use anylora_models::TargetModules;
-    let modules = match &config.target_modules {
-        Setting::List(names) => TargetModules::Names(names.clone()),
-        Setting::Text(text) if text == "all-linear" => TargetModules::AllLinear,
-        Setting::Text(pattern) => TargetModules::Regex(pattern.clone()),
-    };
     let layers = match config.layer_range() {
         Ok(Some(range)) => vec![range.start..=range.end - 1],
         _ => Vec::new(),
     };
-    Targets { modules, layers }
+    Targets {
+        modules: config.target_modules.clone(),
+        layers,
+    }
 }
 
 fn adapters<B: Backend>(
