@@ -12,7 +12,7 @@ use safetensors::tensor::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
 use crate::parameters::{Parameters, State};
-use crate::{TrainError, atomic};
+use crate::{PeakBytes, TrainError, atomic};
 
 /// Checkpoints kept beside the best one: one may be whole while the other is written.
 const KEEP: usize = 2;
@@ -45,6 +45,9 @@ pub struct Progress {
     pub best: Option<(usize, f32)>,
     /// Evaluations since.
     pub evaluations_since_best: usize,
+    /// The most device memory in use at once, of all processes that the run had.
+    #[serde(default)]
+    pub peak_device_bytes: PeakBytes,
 }
 
 const STATES: [(State, &str); 3] = [

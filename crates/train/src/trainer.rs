@@ -11,7 +11,7 @@ use crate::parameters::{OptimizerStep, Parameters, Target};
 use crate::pass;
 use crate::schedule::LearningRate;
 use crate::snapshot::Progress;
-use crate::{TrainConfig, TrainError};
+use crate::{PeakBytes, TrainConfig, TrainError};
 
 /// f16's smallest numbers are large: gradients are computed this many times too large at first.
 const LOSS_SCALE: f32 = 65_536.0;
@@ -95,6 +95,7 @@ impl<B: Backend> Trainer<B> {
             skipped_in_a_row: 0,
             best: None,
             evaluations_since_best: 0,
+            peak_device_bytes: PeakBytes::default(),
         };
         Ok(Self {
             rate: LearningRate {

@@ -57,6 +57,11 @@ fn a_run_folder_is_one_run_with_its_settings() {
     arguments[at + 1] = "2".to_owned();
     succeeds(&arguments);
     let before = place.adapter("run");
+    let peak = |place: &Place| {
+        let text = std::fs::read_to_string(place.path("run").join("summary.json")).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()["peak_device_bytes"].clone()
+    };
+    let peak_before = peak(&place);
     let error = fails(&arguments, 2);
     assert!(
         error.contains("holds a run already") && error.contains("hint: --resume"),
@@ -69,9 +74,10 @@ fn a_run_folder_is_one_run_with_its_settings() {
         error.contains("began with other settings") && error.contains("hint: "),
         "{error}"
     );
-    // A run that is done is done.
+    // A run that is done is done, and what it took at its highest is what it took, not what a look at it takes.
     succeeds(&place.resume("run"));
     assert!(place.adapter("run") == before);
+    assert_eq!(peak(&place), peak_before);
 }
 
 #[test]
