@@ -12,7 +12,7 @@ pub enum ConfigError {
         names: Vec<String>,
     },
     /// TOML's own complaint, with line and column.
-    #[error("{0}")]
+    #[error(transparent)]
     Toml(#[from] toml::de::Error),
     /// Settings that no run can work with.
     #[error("{}", problems.join("; "))]

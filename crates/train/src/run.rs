@@ -70,7 +70,7 @@ impl From<&MemoryReport> for PeakBytes {
 /// a checkpoint.
 ///
 /// # Errors
-/// [`TrainError`]; the last checkpoint stays.
+/// [`TrainError::OtherData`] where a resumed run's data has changed, and any other; the last checkpoint stays.
 pub async fn run<B: Backend>(
     trainer: &mut Trainer<B>,
     folder: &mut RunFolder,
@@ -79,6 +79,16 @@ pub async fn run<B: Backend>(
     write_adapter: WriteAdapter<'_>,
     observe: &mut dyn FnMut(&Event) -> ControlFlow<()>,
 ) -> Result<Summary, TrainError> {
+    let data = source.dataset();
+    let checksum = trainer
+        .progress_mut()
+        .data_checksum
+        .get_or_insert(data.checksum());
+    if *checksum != data.checksum() {
+        return Err(TrainError::OtherData {
+            file: data.name().to_owned(),
+        });
+    }
     let total = trainer.total_steps();
     let mut stop = observe(&Event::Started {
         total_steps: total,

@@ -96,6 +96,7 @@ impl<B: Backend> Trainer<B> {
             best: None,
             evaluations_since_best: 0,
             peak_device_bytes: PeakBytes::default(),
+            data_checksum: None,
         };
         Ok(Self {
             rate: LearningRate {

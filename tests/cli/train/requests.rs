@@ -31,6 +31,11 @@ fn wrong_requests_are_named_and_leave_no_folder() {
         ("--adapter-init", &missing, vec!["missing.jsonl"]),
         ("--model", "nothing-here", vec!["nothing-here"]),
         ("--device", "gpu", vec!["gpu"]),
+        (
+            "--config",
+            &missing,
+            vec!["missing.jsonl could not be read", "hint: ls -l"],
+        ),
     ] {
         let mut arguments = place.arguments("out");
         match arguments.iter().position(|argument| argument == option) {
@@ -44,6 +49,11 @@ fn wrong_requests_are_named_and_leave_no_folder() {
         assert!(!place.path("out").exists(), "{option} {value}: {error}");
     }
     assert!(fails(&place.resume("out"), 2).contains("hint: leave --resume out"));
+    let error = fails(&place.arguments("data.jsonl"), 2);
+    assert!(
+        error.contains("data.jsonl: expected a run folder, found a file"),
+        "{error}"
+    );
 }
 
 #[test]
