@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use anylora_checkpoint::TargetModules;
 use anylora_data::Batch;
 use anylora_engine::{Backend, Side};
-use anylora_train::{Quant, Schedule, State, TargetModules, TrainConfig, Trainer, plan};
+use anylora_train::{Quant, Schedule, State, TrainConfig, Trainer, plan};
 use pollster::block_on;
 use safetensors::SafeTensors;
 
@@ -67,7 +68,7 @@ fn config(name: &str, quant: Quant, recompute: bool) -> TrainConfig {
         target_modules: if name == "tiny-mistral" {
             TargetModules::List(vec!["q_proj".to_owned(), "v_proj".to_owned()])
         } else {
-            TargetModules::all_linear()
+            TargetModules::AllLinear
         },
         lr: 1e-3,
         schedule: Schedule::Constant,

@@ -7,7 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::Path;
 
-use anylora_checkpoint::{Adapter, Checkpoint, Result};
+use anylora_checkpoint::{Adapter, Checkpoint, CheckpointError, Result, ShardReader};
 use files::{tiny, tiny_files};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -258,6 +258,36 @@ proptest! {
                     assert!(again.is_ok());
                 }
                 Err(error) => assert!(!error.to_string().is_empty() && error.hint().is_some()),
+            }
+        })?;
+    }
+
+    #[test]
+    fn shard_that_arrives(mutations in mutations(), size in 16..5000usize, off in -2..3isize) {
+        let mut bytes = tiny_files("tiny-llama")["model.safetensors"].to_vec();
+        mutate(&mut bytes, &mutations);
+        let len = bytes.len().saturating_add_signed(off);
+        check(bytes.len(), || {
+            let names = |size: usize| {
+                let mut reader = ShardReader::new("model.safetensors", len);
+                let mut names: Vec<(String, usize)> = Vec::new();
+                for piece in bytes.chunks(size.max(1)) {
+                    reader.push(piece, |piece| {
+                        if piece.offset == 0 {
+                            names.push((piece.name.into(), 0));
+                        }
+                        let Some((_, held)) = names.last_mut() else { panic!("a piece before its first") };
+                        assert_eq!(*held, piece.offset);
+                        *held += piece.bytes.len();
+                        assert_eq!(piece.is_last(), *held == piece.len);
+                        Ok::<_, CheckpointError>(())
+                    })?;
+                }
+                reader.finish().map(|()| names)
+            };
+            match (names(size), names(bytes.len())) {
+                (Ok(pieces), Ok(whole)) => assert_eq!(pieces, whole),
+                (pieces, whole) => assert!(pieces.is_err() && whole.is_err()),
             }
         })?;
     }

@@ -42,4 +42,4 @@ pub use pack::pack;
 #[cfg(not(target_arch = "wasm32"))]
 pub use packed::Packed;
 pub use stream::StreamLoader;
-pub use targets::{TargetModules, Targets};
+pub use targets::Targets;

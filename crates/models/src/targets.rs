@@ -1,48 +1,13 @@
 //! Which linear layers adapters go on, by PEFT's rules (`tuners/tuners_utils.py:check_target_module_exists`).
 
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::ops::RangeInclusive;
-use std::str::FromStr;
 
-use anylora_checkpoint::ModelConfig;
+use anylora_checkpoint::{ModelConfig, TargetModules};
 use anylora_nn::Projection;
 use regex::Regex;
 
 use crate::{ModelError, Result};
-
-/// `target_modules`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TargetModules {
-    /// Every linear layer but the head.
-    AllLinear,
-    /// Modules with one of these names, or whose name ends with a dot and one of them.
-    Names(Vec<String>),
-    /// Modules whose whole name matches: `model.layers.0.self_attn.q_proj`.
-    Regex(String),
-}
-
-impl FromStr for TargetModules {
-    type Err = Infallible;
-
-    /// `all-linear`, a list with commas, or else a regular expression.
-    fn from_str(text: &str) -> std::result::Result<Self, Infallible> {
-        let is_name = |name: &str| {
-            !name.is_empty()
-                && name
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'))
-        };
-        let names: Vec<&str> = text.split(',').map(str::trim).collect();
-        Ok(if text == "all-linear" {
-            Self::AllLinear
-        } else if names.iter().all(|name| is_name(name)) {
-            Self::Names(names.into_iter().map(str::to_owned).collect())
-        } else {
-            Self::Regex(text.to_owned())
-        })
-    }
-}
 
 /// The linear layers that adapters go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +44,7 @@ impl Targets {
         let all = (0..count).flat_map(|layer| Projection::ALL.map(|projection| (layer, projection)));
         let chosen: Vec<_> = match &self.modules {
             TargetModules::AllLinear => all.collect(),
-            TargetModules::Names(names) => {
+            TargetModules::List(names) => {
                 check_names(names, count)?;
                 all.filter(|(layer, projection)| {
                     let module = projection.module(*layer);
@@ -198,7 +163,7 @@ mod tests {
 
     #[test]
     fn layers_limit_and_must_be_there() {
-        let mut targets = Targets::new(TargetModules::Names(vec!["k_proj".to_owned()]));
+        let mut targets = Targets::new(TargetModules::List(vec!["k_proj".to_owned()]));
         targets.layers = vec![2..=3, 7..=7];
         let layers: Vec<usize> = targets
             .resolve(&config())

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use anylora_checkpoint::{Adapter, AdapterConfig, LoraWeights};
+use anylora_checkpoint::{Adapter, AdapterConfig, LoraWeights, TargetModules};
 use anylora_engine::Side;
 
 use crate::parameters::Target;
-use crate::{TargetModules, TrainConfig, TrainError};
+use crate::{TrainConfig, TrainError};
 
 /// The adapter of `targets`, whose A and B are `values`, in their order.
 pub fn to_adapter(config: &TrainConfig, targets: &[Target], values: &[[Vec<f32>; 2]]) -> Adapter {
@@ -25,11 +25,9 @@ pub fn to_adapter(config: &TrainConfig, targets: &[Target], values: &[[Vec<f32>;
 
 /// What PEFT needs to find the same layers again.
 fn adapter_config(config: &TrainConfig, targets: &[Target]) -> AdapterConfig {
-    use anylora_checkpoint::TargetModules as Peft;
     let modules = match &config.target_modules {
-        TargetModules::List(names) => Peft::List(names.clone()),
         // PEFT resolves `all-linear` by the model's classes: names mean the same everywhere.
-        TargetModules::Text(text) if text == "all-linear" => {
+        TargetModules::AllLinear => {
             let last = |target: &Target| target.module.rsplit('.').next().map(str::to_owned);
             let mut names: Vec<String> = Vec::new();
             for name in targets.iter().filter_map(last) {
@@ -37,9 +35,9 @@ fn adapter_config(config: &TrainConfig, targets: &[Target]) -> AdapterConfig {
                     names.push(name);
                 }
             }
-            Peft::List(names)
+            TargetModules::List(names)
         }
-        TargetModules::Text(pattern) => Peft::Regex(pattern.clone()),
+        written => written.clone(),
     };
     AdapterConfig {
         lora_dropout: f64::from(config.dropout),
@@ -72,7 +70,7 @@ pub fn adopt(config: &mut TrainConfig, adapter: &Adapter) -> Result<(), TrainErr
     config.layers = None;
     // The layers that it really has, by name: whatever its config says, these are trained.
     let names = adapter.modules.keys().map(|name| regex::escape(name));
-    config.target_modules = TargetModules::Text(names.collect::<Vec<_>>().join("|"));
+    config.target_modules = TargetModules::Regex(names.collect::<Vec<_>>().join("|"));
     Ok(())
 }
 

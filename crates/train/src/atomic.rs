@@ -8,8 +8,9 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut file = tempfile::Builder::new()
         .prefix(".writing-")
-        .tempfile_in(folder.unwrap_or(Path::new(".")))?;
-    file.write_all(bytes)?;
+        .tempfile_in(folder.unwrap_or(Path::new(".")))
+        .map_err(without_path)?;
+    file.as_file_mut().write_all(bytes)?;
     file.as_file().sync_all()?;
     readable(file.path())?;
     file.persist(path).map_err(|error| error.error)?;
@@ -23,7 +24,10 @@ pub(crate) fn write_folder<E: From<io::Error>>(
     fill: impl FnOnce(&Path) -> Result<(), E>,
 ) -> Result<(), E> {
     let parent = path.parent().unwrap_or(Path::new("."));
-    let folder = tempfile::Builder::new().prefix(".writing-").tempdir_in(parent)?;
+    let folder = tempfile::Builder::new()
+        .prefix(".writing-")
+        .tempdir_in(parent)
+        .map_err(without_path)?;
     fill(folder.path())?;
     readable(folder.path())?;
     for entry in std::fs::read_dir(folder.path())? {
@@ -43,6 +47,15 @@ pub(crate) fn write_folder<E: From<io::Error>>(
         std::fs::remove_dir_all(old)?;
     }
     Ok(())
+}
+
+/// The system's error out of one that names the temporary file, which nobody knows.
+fn without_path(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(std::error::Error::source);
+    let code = inner
+        .and_then(|inner| inner.downcast_ref::<io::Error>())
+        .and_then(io::Error::raw_os_error);
+    code.map_or(error, io::Error::from_raw_os_error)
 }
 
 /// Temporary files are for their owner only; what they become is for whom the umask says. That can't be asked for

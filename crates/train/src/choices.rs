@@ -1,7 +1,6 @@
 //! The words that settings take.
 
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -76,72 +75,5 @@ choice! {
         Completion = "completion",
         /// All but padding
         All = "all",
-    }
-}
-
-/// Which linear layers get an adapter, as PEFT's `target_modules`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum TargetModules {
-    /// Last parts of module names: `q_proj`.
-    List(Vec<String>),
-    /// `all-linear`, or a regex that a full name has to match.
-    Text(String),
-}
-
-impl TargetModules {
-    /// Every linear layer but the head.
-    pub fn all_linear() -> Self {
-        Self::Text("all-linear".to_owned())
-    }
-}
-
-impl FromStr for TargetModules {
-    type Err = std::convert::Infallible;
-
-    /// A comma-separated list of names, `all-linear`, or else a regex.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let name = |part: &str| {
-            !part.is_empty()
-                && part
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.')
-                && !part.contains("..")
-        };
-        Ok(
-            if text != "all-linear" && text.split(',').map(str::trim).all(name) {
-                Self::List(text.split(',').map(|part| part.trim().to_owned()).collect())
-            } else {
-                Self::Text(text.to_owned())
-            },
-        )
-    }
-}
-
-impl fmt::Display for TargetModules {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::List(names) => f.write_str(&names.join(",")),
-            Self::Text(text) => f.write_str(text),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn flags_become_lists_or_patterns() {
-        let parse = |text: &str| text.parse::<TargetModules>().unwrap();
-        assert_eq!(
-            parse("q_proj, v_proj"),
-            TargetModules::List(vec!["q_proj".to_owned(), "v_proj".to_owned()])
-        );
-        assert_eq!(parse("all-linear"), TargetModules::all_linear());
-        assert_eq!(
-            parse(r".*\.[qv]_proj"),
-            TargetModules::Text(r".*\.[qv]_proj".to_owned())
-        );
     }
 }

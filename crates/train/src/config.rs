@@ -3,10 +3,11 @@
 
 use std::path::PathBuf;
 
+use anylora_checkpoint::TargetModules;
 use jiff::civil::DateTime;
 use serde::{Deserialize, Serialize};
 
-use crate::choices::{Dtype, Quant, Schedule, TargetModules, TrainOn};
+use crate::choices::{Dtype, Quant, Schedule, TrainOn};
 
 /// Declares [`TrainConfig`] and, from the same lines, the overrides that files and flags give.
 macro_rules! config {
@@ -68,7 +69,7 @@ config! {
         [num_args = 0..=1, default_missing_value = "true"]
         rslora: bool = false;
         /// Which linear layers get an adapter: a list (`q_proj,v_proj`), `all-linear`, or a regex over full names
-        target_modules: TargetModules = TargetModules::all_linear();
+        target_modules: TargetModules = TargetModules::AllLinear;
         /// Epochs, where steps aren't given; may be a fraction
         epochs: f64 = 1.0;
         /// Rows a micro-batch

@@ -12,7 +12,7 @@ pub enum ConfigError {
         names: Vec<String>,
     },
     /// TOML's own complaint, with line and column.
-    #[error("{0}")]
+    #[error(transparent)]
     Toml(#[from] toml::de::Error),
     /// Settings that no run can work with.
     #[error("{}", problems.join("; "))]
@@ -79,8 +79,10 @@ fn nearest(key: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use anylora_checkpoint::TargetModules;
+
     use super::*;
-    use crate::{Quant, TargetModules};
+    use crate::Quant;
 
     #[test]
     fn later_layers_win_and_the_rest_stays() {
@@ -95,6 +97,21 @@ mod tests {
         assert_eq!(
             config.target_modules,
             TargetModules::List(vec!["q_proj".to_owned()])
+        );
+    }
+
+    #[test]
+    fn modules_are_written_as_for_the_option() {
+        let modules = |value: &str| {
+            let text = format!("target_modules = {value}");
+            TrainOverrides::from_toml(&text).unwrap().target_modules
+        };
+        assert_eq!(modules("\"q_proj, v_proj\""), modules("[\"q_proj\", \"v_proj\"]"));
+        assert_eq!(modules("\"all-linear\""), Some(TargetModules::AllLinear));
+        let error = TrainOverrides::from_toml("target_modules = 3").unwrap_err();
+        assert!(
+            error.to_string().contains("expected a list of module names"),
+            "{error}"
         );
     }
 
@@ -129,6 +146,67 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn every_impossible_setting_is_refused_by_its_name() {
+        for (line, message) in [
+            ("rank = 0", "rank should be from 1 to 1024, found 0"),
+            ("rank = 1025", "rank should be from 1 to 1024, found 1025"),
+            ("alpha = 0.0", "alpha should be above 0, found 0"),
+            ("alpha = nan", "alpha should be above 0, found NaN"),
+            ("dropout = 1.0", "dropout should be from 0 to below 1, found 1"),
+            (
+                "dropout = -0.1",
+                "dropout should be from 0 to below 1, found -0.1",
+            ),
+            ("batch_size = 0", "batch_size should be at least 1"),
+            ("grad_accum = 0", "grad_accum should be at least 1"),
+            ("max_length = 1", "max_length should be at least 2"),
+            ("steps = 0", "steps should be at least 1"),
+            ("epochs = 0.0", "epochs should be above 0, found 0"),
+            ("epochs = inf", "epochs should be above 0, found inf"),
+            ("lr = 0.0", "lr should be above 0, found 0"),
+            ("lr = inf", "lr should be above 0, found inf"),
+            (
+                "lora_plus_ratio = -1.0",
+                "lora_plus_ratio should be above 0, found -1",
+            ),
+            ("eps = 0.0", "eps should be above 0, found 0"),
+            ("beta1 = 1.0", "beta1 should be from 0 to below 1, found 1"),
+            ("beta2 = -0.5", "beta2 should be from 0 to below 1, found -0.5"),
+            (
+                "weight_decay = -0.1",
+                "weight_decay should be 0 or above, found -0.1",
+            ),
+            ("clip = nan", "clip should be 0 or above, found NaN"),
+            ("eval_every = 5", "eval_every needs eval_data"),
+            ("patience = 2", "patience needs eval_data"),
+            ("layers = \"4\"", "layers should be a range like 0..12, found '4'"),
+            (
+                "layers = \"3..3\"",
+                "layers should be a range like 0..12, found '3..3'",
+            ),
+            ("batch_size = -1", "line 1"),
+            ("quant = \"int8\"", "expected `nf4` or `none`"),
+            ("dtype = \"f64\"", "expected one of `f32`, `f16`, `bf16`"),
+            (
+                "schedule = \"step\"",
+                "expected one of `constant`, `linear`, `cosine`",
+            ),
+            ("train_on = \"prompt\"", "expected `completion` or `all`"),
+            ("template_time = \"noon\"", "line 1"),
+        ] {
+            let read = TrainOverrides::from_toml(line);
+            let error = read
+                .and_then(|file| TrainConfig::resolve([file]))
+                .expect_err(line)
+                .to_string();
+            assert!(error.contains(message), "{line}: {error}");
+        }
+        // With held-out data both may be there.
+        let file = "eval_data = \"test.jsonl\"\neval_every = 5\npatience = 2";
+        TrainConfig::resolve([TrainOverrides::from_toml(file).unwrap()]).unwrap();
     }
 
     #[test]

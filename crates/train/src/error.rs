@@ -50,6 +50,20 @@ pub enum TrainError {
         /// What differs.
         what: String,
     },
+    /// A checkpoint that can't be read.
+    #[error("{}: the checkpoint can't be read: {what}", path.display())]
+    BrokenCheckpoint {
+        /// Its file.
+        path: PathBuf,
+        /// What happened.
+        what: String,
+    },
+    /// The data has changed since the run began.
+    #[error("{file} is not the data that the run began with")]
+    OtherData {
+        /// The data file.
+        file: String,
+    },
     /// The data has nothing to train on.
     #[error("no example has a trained token")]
     NoTrainedTokens,
@@ -104,6 +118,15 @@ impl TrainError {
             )),
             Self::OtherResults { .. } => Some("give --out another file".to_owned()),
             Self::NothingToResume { .. } => Some("leave --resume out to start one".to_owned()),
+            Self::BrokenCheckpoint { path, .. } | Self::CheckpointMismatch { path, .. } => {
+                let folder = path.parent().unwrap_or(path).display();
+                Some(format!(
+                    "remove the folder {folder}: --resume goes on from the checkpoint before it, or else from the start"
+                ))
+            }
+            Self::OtherData { .. } => {
+                Some("put the file back as it was, or start another run: --out FOLDER".to_owned())
+            }
             Self::NoTrainedTokens => {
                 Some("anylora check-data FILE --model M shows what would be trained".to_owned())
             }
@@ -114,6 +137,14 @@ impl TrainError {
             Self::Encode(error) => error.hint(),
             Self::Data(error) => error.hint(),
             _ => None,
+        }
+    }
+
+    /// A checkpoint's file that can't be read.
+    pub(crate) fn broken(path: &Path, error: impl std::fmt::Display) -> Self {
+        Self::BrokenCheckpoint {
+            path: path.to_owned(),
+            what: error.to_string(),
         }
     }
 

@@ -35,7 +35,7 @@ pub struct Summary {
     pub seconds: f64,
     /// Trained numbers.
     pub trainable_parameters: usize,
-    /// The most device memory in use at once.
+    /// The most device memory in use at once, in any of the processes that the run had.
     pub peak_device_bytes: PeakBytes,
     /// The device's name.
     pub device: String,
@@ -70,7 +70,7 @@ impl From<&MemoryReport> for PeakBytes {
 /// a checkpoint.
 ///
 /// # Errors
-/// [`TrainError`]; the last checkpoint stays.
+/// [`TrainError::OtherData`] where a resumed run's data has changed, and any other; the last checkpoint stays.
 pub async fn run<B: Backend>(
     trainer: &mut Trainer<B>,
     folder: &mut RunFolder,
@@ -79,6 +79,16 @@ pub async fn run<B: Backend>(
     write_adapter: WriteAdapter<'_>,
     observe: &mut dyn FnMut(&Event) -> ControlFlow<()>,
 ) -> Result<Summary, TrainError> {
+    let data = source.dataset();
+    let checksum = trainer
+        .progress_mut()
+        .data_checksum
+        .get_or_insert(data.checksum());
+    if *checksum != data.checksum() {
+        return Err(TrainError::OtherData {
+            file: data.name().to_owned(),
+        });
+    }
     let total = trainer.total_steps();
     let mut stop = observe(&Event::Started {
         total_steps: total,
@@ -167,13 +177,23 @@ async fn evaluate<B: Backend>(
     Ok(best)
 }
 
+/// A ledger knows its own process: what the ones before it took is known from their checkpoints.
+fn note_peak<B: Backend>(trainer: &mut Trainer<B>) {
+    let peak = PeakBytes::from(&trainer.model().backend().ledger().report());
+    let most = &mut trainer.progress_mut().peak_device_bytes;
+    if peak.total > most.total {
+        *most = peak;
+    }
+}
+
 async fn save<B: Backend>(
-    trainer: &Trainer<B>,
+    trainer: &mut Trainer<B>,
     folder: &RunFolder,
     write_adapter: WriteAdapter<'_>,
 ) -> Result<std::path::PathBuf, TrainError> {
     let values = trainer.parameters().download(State::Param).await?;
     folder.draw()?;
+    note_peak(trainer);
     snapshot::save(folder.path(), trainer.progress(), trainer.parameters(), |path| {
         write_adapter(path, &values)
     })
@@ -182,11 +202,12 @@ async fn save<B: Backend>(
 
 /// Writes `adapter/` (with early stopping the one of the best evaluation, else the last) and `summary.json`.
 async fn finish<B: Backend>(
-    trainer: &Trainer<B>,
+    trainer: &mut Trainer<B>,
     folder: &RunFolder,
     write_adapter: WriteAdapter<'_>,
     interrupted: bool,
 ) -> Result<Summary, TrainError> {
+    note_peak(trainer);
     let path = folder.path().join("adapter");
     let progress = trainer.progress();
     let best = progress.best.filter(|_| trainer.config().patience > 0);
@@ -214,7 +235,7 @@ async fn finish<B: Backend>(
         tokens_per_second: progress.tokens as f64 / progress.seconds.max(1e-9),
         seconds: progress.seconds,
         trainable_parameters: trainer.parameters().count(),
-        peak_device_bytes: PeakBytes::from(&backend.ledger().report()),
+        peak_device_bytes: progress.peak_device_bytes.clone(),
         device: backend.info().name.clone(),
         engine: backend.info().engine.to_owned(),
         interrupted,

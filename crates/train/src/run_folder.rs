@@ -36,8 +36,11 @@ impl RunFolder {
     /// Whether a new run may have this folder.
     ///
     /// # Errors
-    /// [`TrainError::RunExists`].
+    /// [`TrainError::RunExists`], [`TrainError::File`] for a file in its place.
     pub fn expect_none(path: &Path) -> Result<(), TrainError> {
+        if path.exists() && !path.is_dir() {
+            return Err(TrainError::file(path, "expected a run folder, found a file"));
+        }
         if path.join("config.toml").exists() {
             return Err(TrainError::RunExists {
                 path: path.to_owned(),
@@ -51,15 +54,18 @@ impl RunFolder {
     /// # Errors
     /// [`TrainError::File`].
     pub fn resume(path: &Path, config: &TrainConfig, done: usize) -> Result<Self, TrainError> {
+        let checkpoints = path.join("checkpoints");
         remove_unfinished(path)?;
-        remove_unfinished(&path.join("checkpoints"))?;
+        remove_unfinished(&checkpoints)?;
+        fs::create_dir_all(&checkpoints).map_err(|error| TrainError::file(&checkpoints, error))?;
         let file = path.join("metrics.jsonl");
-        let text = match fs::read_to_string(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        let bytes = match fs::read(&file) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(TrainError::file(&file, error)),
         };
-        // The last line may have been cut off in the middle: the run then resumes from before it.
+        // The last line may have been cut off in the middle, even of a letter: the run then resumes from before it.
+        let text = String::from_utf8_lossy(&bytes);
         let metrics = text
             .lines()
             .filter_map(|line| serde_json::from_str::<Metric>(line).ok())

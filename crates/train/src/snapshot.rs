@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use anylora_checkpoint::CheckpointError;
 use anylora_engine::Backend;
 use safetensors::tensor::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
 use crate::parameters::{Parameters, State};
-use crate::{TrainError, atomic};
+use crate::{PeakBytes, TrainError, atomic};
 
 /// Checkpoints kept beside the best one: one may be whole while the other is written.
 const KEEP: usize = 2;
@@ -45,6 +46,12 @@ pub struct Progress {
     pub best: Option<(usize, f32)>,
     /// Evaluations since.
     pub evaluations_since_best: usize,
+    /// The most device memory in use at once, of all processes that the run had.
+    #[serde(default)]
+    pub peak_device_bytes: PeakBytes,
+    /// The CRC-32 of the data file.
+    #[serde(default)]
+    pub data_checksum: Option<u32>,
 }
 
 const STATES: [(State, &str); 3] = [
@@ -103,7 +110,7 @@ pub async fn save<B: Backend>(
     let progress_json = serde_json::to_vec_pretty(progress).map_err(|error| wrong(&error))?;
     write_folder(&path, |folder| {
         for (name, bytes) in [(STATE, &state), (PROGRESS, &progress_json)] {
-            // Named as it would have been: the folder in hand is gone when the error is read.
+            // Under the name that it would have had.
             fs::write(folder.join(name), bytes).map_err(|error| TrainError::file(&path.join(name), error))?;
         }
         adapter(folder)
@@ -150,12 +157,23 @@ pub(crate) fn write_folder(
     path: &Path,
     fill: impl FnOnce(&Path) -> Result<(), TrainError>,
 ) -> Result<(), TrainError> {
-    atomic::write_folder(path, |folder| fill(folder).map_err(WriteError::Train)).map_err(
-        |error| match error {
-            WriteError::Train(error) => error,
-            WriteError::Io(error) => TrainError::file(path, error),
-        },
-    )
+    atomic::write_folder(path, |folder| {
+        fill(folder).map_err(|error| WriteError::Train(renamed(error, folder, path)))
+    })
+    .map_err(|error| match error {
+        WriteError::Train(error) => error,
+        WriteError::Io(error) => TrainError::file(path, error),
+    })
+}
+
+/// Names a file of the folder in hand as it would have been: that folder is gone when the error is read.
+fn renamed(error: TrainError, in_hand: &Path, path: &Path) -> TrainError {
+    if let TrainError::Checkpoint(CheckpointError::Io { path: file, source }) = &error
+        && let Ok(name) = file.strip_prefix(in_hand)
+    {
+        return TrainError::file(&path.join(name), source);
+    }
+    error
 }
 
 enum WriteError {
@@ -188,25 +206,33 @@ pub fn list(run: &Path) -> Vec<(usize, PathBuf)> {
 /// Reads where the newest checkpoint stands.
 ///
 /// # Errors
-/// [`TrainError::NothingToResume`], [`TrainError::File`].
+/// [`TrainError::NothingToResume`], [`TrainError::BrokenCheckpoint`], [`TrainError::CheckpointMismatch`].
 pub fn newest(run: &Path) -> Result<(PathBuf, Progress), TrainError> {
-    let (_, path) = list(run)
+    let (step, path) = list(run)
         .pop()
         .ok_or_else(|| TrainError::NothingToResume { path: run.to_owned() })?;
     let file = path.join(PROGRESS);
-    let text = fs::read(&file).map_err(|error| TrainError::file(&file, error))?;
-    let progress = serde_json::from_slice(&text).map_err(|error| TrainError::file(&file, error))?;
+    let text = fs::read(&file).map_err(|error| TrainError::broken(&file, error))?;
+    let progress: Progress =
+        serde_json::from_slice(&text).map_err(|error| TrainError::broken(&file, error))?;
+    if progress.step != step {
+        let what = format!(
+            "its folder is that of step {step}, and it says step {}",
+            progress.step
+        );
+        return Err(TrainError::CheckpointMismatch { path: file, what });
+    }
     Ok((path, progress))
 }
 
 /// Loads parameters and moments.
 ///
 /// # Errors
-/// [`TrainError::CheckpointMismatch`] where it holds other matrices, [`TrainError::File`], device errors.
+/// [`TrainError::CheckpointMismatch`] where it holds other matrices, [`TrainError::BrokenCheckpoint`], device errors.
 pub fn load<B: Backend>(path: &Path, parameters: &Parameters<B>) -> Result<(), TrainError> {
     let file = path.join(STATE);
-    let bytes = fs::read(&file).map_err(|error| TrainError::file(&file, error))?;
-    let stored = SafeTensors::deserialize(&bytes).map_err(|error| TrainError::file(&file, error))?;
+    let bytes = fs::read(&file).map_err(|error| TrainError::broken(&file, error))?;
+    let stored = SafeTensors::deserialize(&bytes).map_err(|error| TrainError::broken(&file, error))?;
     let mut unused: HashMap<String, _> = stored
         .iter()
         .map(|(name, view)| (name.to_owned(), view))

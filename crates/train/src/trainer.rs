@@ -11,7 +11,7 @@ use crate::parameters::{OptimizerStep, Parameters, Target};
 use crate::pass;
 use crate::schedule::LearningRate;
 use crate::snapshot::Progress;
-use crate::{TrainConfig, TrainError};
+use crate::{PeakBytes, TrainConfig, TrainError};
 
 /// f16's smallest numbers are large: gradients are computed this many times too large at first.
 const LOSS_SCALE: f32 = 65_536.0;
@@ -95,6 +95,8 @@ impl<B: Backend> Trainer<B> {
             skipped_in_a_row: 0,
             best: None,
             evaluations_since_best: 0,
+            peak_device_bytes: PeakBytes::default(),
+            data_checksum: None,
         };
         Ok(Self {
             rate: LearningRate {
@@ -301,18 +303,14 @@ impl<B: Backend> Trainer<B> {
 
 /// The layers that the settings name.
 fn targets(config: &TrainConfig) -> Targets {
-    use crate::TargetModules as Setting;
-    use anylora_models::TargetModules;
-    let modules = match &config.target_modules {
-        Setting::List(names) => TargetModules::Names(names.clone()),
-        Setting::Text(text) if text == "all-linear" => TargetModules::AllLinear,
-        Setting::Text(pattern) => TargetModules::Regex(pattern.clone()),
-    };
     let layers = match config.layer_range() {
         Ok(Some(range)) => vec![range.start..=range.end - 1],
         _ => Vec::new(),
     };
-    Targets { modules, layers }
+    Targets {
+        modules: config.target_modules.clone(),
+        layers,
+    }
 }
 
 fn adapters<B: Backend>(

@@ -13,13 +13,13 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use anylora_checkpoint::Checkpoint;
+use anylora_checkpoint::{Checkpoint, TargetModules};
 use anylora_data::Batch;
 use anylora_engine::{Backend, DeviceSpec, Side};
 use anylora_engine_burn::Cpu;
 use anylora_engine_wgpu::{OpenOptions, Wgpu};
 use anylora_models::Loader;
-use anylora_train::{PeakBytes, Quant, Schedule, State, Target, TargetModules, TrainConfig, Trainer, plan};
+use anylora_train::{PeakBytes, Quant, Schedule, State, Target, TrainConfig, Trainer, plan};
 use pollster::block_on;
 use safetensors::SafeTensors;
 
@@ -286,7 +286,7 @@ fn a_step_on_wgpu_takes_the_planned_memory() {
                 max_length,
                 packing: false,
                 recompute,
-                target_modules: TargetModules::all_linear(),
+                target_modules: TargetModules::AllLinear,
                 rank: 8,
                 ..config(quant)
             };

@@ -25,8 +25,17 @@ fn wrong_requests_are_named_and_leave_no_folder() {
         ("--target-modules", "p_proj", vec!["p_proj"]),
         ("--rank", "0", vec!["rank should be from 1 to 1024, found 0"]),
         ("--patience", "2", vec!["patience needs eval_data"]),
+        ("--eval-every", "2", vec!["eval_every needs eval_data"]),
+        ("--layers", "0..99", vec!["the model has layers 0 to 1"]),
+        ("--format", "parquet", vec!["parquet"]),
+        ("--adapter-init", &missing, vec!["missing.jsonl"]),
         ("--model", "nothing-here", vec!["nothing-here"]),
         ("--device", "gpu", vec!["gpu"]),
+        (
+            "--config",
+            &missing,
+            vec!["missing.jsonl could not be read", "hint: ls -l"],
+        ),
     ] {
         let mut arguments = place.arguments("out");
         match arguments.iter().position(|argument| argument == option) {
@@ -40,6 +49,11 @@ fn wrong_requests_are_named_and_leave_no_folder() {
         assert!(!place.path("out").exists(), "{option} {value}: {error}");
     }
     assert!(fails(&place.resume("out"), 2).contains("hint: leave --resume out"));
+    let error = fails(&place.arguments("data.jsonl"), 2);
+    assert!(
+        error.contains("data.jsonl: expected a run folder, found a file"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -53,6 +67,11 @@ fn a_run_folder_is_one_run_with_its_settings() {
     arguments[at + 1] = "2".to_owned();
     succeeds(&arguments);
     let before = place.adapter("run");
+    let peak = |place: &Place| {
+        let text = std::fs::read_to_string(place.path("run").join("summary.json")).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()["peak_device_bytes"].clone()
+    };
+    let peak_before = peak(&place);
     let error = fails(&arguments, 2);
     assert!(
         error.contains("holds a run already") && error.contains("hint: --resume"),
@@ -65,9 +84,10 @@ fn a_run_folder_is_one_run_with_its_settings() {
         error.contains("began with other settings") && error.contains("hint: "),
         "{error}"
     );
-    // A run that is done is done.
+    // A run that is done is done, and what it took at its highest is what it took, not what a look at it takes.
     succeeds(&place.resume("run"));
     assert!(place.adapter("run") == before);
+    assert_eq!(peak(&place), peak_before);
 }
 
 #[test]

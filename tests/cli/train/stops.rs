@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{Place, finish, start_with, succeeds, text};
+use super::{Place, fails, finish, start_with, succeeds, text};
 
 /// SplitMix64 (Steele, Lea and Flood, 2014): a fraction of 1.
 fn random(state: &mut u64) -> f64 {
@@ -116,6 +116,10 @@ fn a_full_disk_is_told_with_the_file_and_leaves_nothing_half_written() {
             error.contains("error: ") && error.contains("state.safetensors: "),
             "{error}"
         );
+        assert!(
+            error.contains("hint: when that is mended: anylora train --resume --out "),
+            "{error}"
+        );
         assert_eq!(place.unfinished("full"), Vec::<PathBuf>::new());
         assert!(!place.path("full").join("adapter").exists());
     };
@@ -161,4 +165,48 @@ fn a_run_that_goes_on_later_sees_the_day_of_its_beginning() {
     succeeds(&place.dated("now"));
     let settings = std::fs::read_to_string(place.path("now").join("config.toml")).unwrap();
     assert!(settings.contains("template_time = \"20"), "{settings}");
+}
+
+#[test]
+fn what_was_broken_meanwhile_is_named_with_a_way_on() {
+    let place = Place::new();
+    let (_, metrics, adapter) = place.whole();
+    let run = place.path("whole");
+    let newest = run.join("checkpoints/step-000008");
+    let (progress, state) = (newest.join("progress.json"), newest.join("state.safetensors"));
+    let hint = format!("hint: remove the folder {}", newest.display());
+    for (file, keep) in [(&progress, 20), (&progress, 0), (&state, 1000), (&state, 0)] {
+        let bytes = std::fs::read(file).unwrap();
+        std::fs::write(file, &bytes[..keep]).unwrap();
+        let error = fails(&place.resume("whole"), 1);
+        let message = format!("{}: the checkpoint can't be read: ", file.display());
+        assert!(error.contains(&message) && error.contains(&hint), "{error}");
+        std::fs::write(file, bytes).unwrap();
+    }
+    let text = std::fs::read_to_string(&progress).unwrap();
+    std::fs::write(&progress, text.replace("\"step\": 8", "\"step\": 9")).unwrap();
+    let error = fails(&place.resume("whole"), 1);
+    assert!(
+        error.contains("it says step 9") && error.contains(&hint),
+        "{error}"
+    );
+    // The hint is right: from the checkpoint before, and from none, it comes to the same.
+    std::fs::remove_dir_all(&newest).unwrap();
+    let data = place.path("data.jsonl");
+    let lines = std::fs::read_to_string(&data).unwrap();
+    std::fs::write(&data, lines.replacen("xyz", "zyx", 1)).unwrap();
+    let error = fails(&place.resume("whole"), 2);
+    assert!(
+        error.contains("data.jsonl is not the data that the run began with"),
+        "{error}"
+    );
+    assert!(error.contains("hint: put the file back"), "{error}");
+    std::fs::write(&data, lines).unwrap();
+    succeeds(&place.resume("whole"));
+    assert!(place.adapter("whole") == adapter);
+    std::fs::remove_dir_all(run.join("checkpoints")).unwrap();
+    std::fs::write(run.join("metrics.jsonl"), b"{\"step\": 1, \"lo\xFF\n").unwrap();
+    succeeds(&place.resume("whole"));
+    assert!(place.adapter("whole") == adapter);
+    assert_eq!(place.metrics("whole"), metrics);
 }

@@ -221,7 +221,9 @@ impl Evaluate {
                     self.check_timeout
                 ))
             })?;
-        Check::parse(command, timeout).map(Some)
+        let check = Check::parse(command, timeout)?;
+        check.stop_on_ctrl_c()?;
+        Ok(Some(check))
     }
 
     fn open(&self, chat: bool) -> Result<Data> {

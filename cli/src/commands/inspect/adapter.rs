@@ -42,8 +42,7 @@ impl Report {
         let config = &adapter.config;
         let target_modules = match &config.target_modules {
             Some(TargetModules::List(names)) => names.clone(),
-            Some(TargetModules::Regex(pattern)) => vec![pattern.clone()],
-            Some(TargetModules::AllLinear) => vec!["all-linear".to_owned()],
+            Some(other) => vec![other.to_string()],
             None => Vec::new(),
         };
         let last = |module: &String| module.rsplit('.').next().map(str::to_owned);

@@ -18,7 +18,7 @@ use super::files::{Files, expect_model_and_data};
 use super::fit::expect_room;
 use super::progress::Progress;
 use super::train_error;
-use crate::error::Annotate;
+use crate::error::{self, Annotate};
 use crate::model;
 use crate::output;
 
@@ -43,7 +43,9 @@ impl Job {
     pub fn open(mut self) -> Result<Opened> {
         expect_model_and_data(&self.config)?;
         if !self.resume && !self.dry_run {
-            RunFolder::expect_none(&self.out).map_err(train_error)?;
+            RunFolder::expect_none(&self.out)
+                .map_err(|error| with_way(error, "--out FOLDER".to_owned()))
+                .or_request()?;
         }
         let files = Files::open(&mut self.config)?;
         Ok(Opened { job: self, files })
@@ -112,7 +114,12 @@ impl crate::engine::Job for Opened {
         } else {
             RunFolder::create(out, config)
         }
-        .map_err(train_error)?;
+        .map_err(|error| {
+            with_way(
+                error,
+                "--out FOLDER, in a place that can be written to".to_owned(),
+            )
+        })?;
         let targets = trainer.parameters().targets().to_vec();
         let write = |path: &std::path::Path, values: &[[Vec<f32>; 2]]| {
             Ok(adapter_file::to_adapter(config, &targets, values).write(path)?)
@@ -127,7 +134,24 @@ impl crate::engine::Job for Opened {
             &mut |event| progress.observe(event),
         ));
         progress.finish();
-        report(&result.map_err(train_error)?, out)
+        let mended = || {
+            format!(
+                "when that is mended: anylora train --resume --out {}",
+                out.display()
+            )
+        };
+        report(&result.map_err(|error| with_way(error, mended()))?, out)
+    }
+}
+
+/// An error with its own hint; with `way` where a file couldn't be written, and the run is as it was.
+fn with_way(error: TrainError, way: String) -> anyhow::Error {
+    let file = matches!(error, TrainError::File { .. });
+    let error = train_error(error);
+    if file {
+        error::note(error, false, Some(way))
+    } else {
+        error
     }
 }
 

@@ -121,7 +121,8 @@ impl Train {
 pub(super) fn read(path: &Path) -> Result<TrainOverrides> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("{} could not be read", path.display()))
-        .or_request()?;
+        .or_request()
+        .hint(format!("ls -l {}", path.display()))?;
     TrainOverrides::from_toml(&text)
         .with_context(|| format!("{} has a mistake", path.display()))
         .or_request()
@@ -141,6 +142,7 @@ pub(super) fn train_error(error: TrainError) -> anyhow::Error {
             | TrainError::Encode(_)
             | TrainError::Format(_)
             | TrainError::Task(_)
+            | TrainError::OtherData { .. }
             | TrainError::NoTrainedTokens
             | TrainError::Data(_)
     );

@@ -2,26 +2,16 @@
 //!
 //! Source of fields and defaults: PEFT 0.21 `tuners/lora/config.py`.
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::patterns::{Ordered, Patterns};
+use super::target_modules::{ALL_LINEAR, TargetModules};
 use super::unsupported;
 use crate::fields::{Fields, parse_object};
 use crate::{CheckpointError, Problem, Problems, Result};
 
 pub(super) const CONFIG: &str = "adapter_config.json";
-
-/// Which modules have adapters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TargetModules {
-    /// Modules with one of these names, or whose names end in `.` and one of these.
-    List(Vec<String>),
-    /// Modules whose whole name the expression matches.
-    Regex(String),
-    /// All linear modules but the head.
-    AllLinear,
-}
 
 /// The configuration of a LoRA adapter (Hu et al., arXiv 2106.09685).
 #[derive(Debug, Clone, PartialEq)]
@@ -192,16 +182,6 @@ struct File<'a> {
     use_rslora: bool,
 }
 
-impl Serialize for TargetModules {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        match self {
-            Self::List(names) => names.serialize(serializer),
-            Self::Regex(expression) => serializer.serialize_str(expression),
-            Self::AllLinear => serializer.serialize_str("all-linear"),
-        }
-    }
-}
-
 /// The two fields whose order counts.
 #[derive(Default, Deserialize)]
 struct OrderedFields {
@@ -223,7 +203,7 @@ pub(super) fn number(number: f64) -> Value {
 /// A list of names, an expression, or the text `all-linear`.
 fn modules(f: &mut Fields<'_>, name: &str) -> Option<TargetModules> {
     match f.get(name)? {
-        Value::String(text) if text == "all-linear" => Some(TargetModules::AllLinear),
+        Value::String(text) if text == ALL_LINEAR => Some(TargetModules::AllLinear),
         Value::String(text) => Some(TargetModules::Regex(text.clone())),
         // A list, or a problem.
         _ => f.texts(name).map(TargetModules::List),

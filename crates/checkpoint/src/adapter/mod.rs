@@ -3,6 +3,7 @@
 mod config;
 mod gguf;
 mod patterns;
+mod target_modules;
 mod unsupported;
 mod weights;
 
@@ -10,8 +11,9 @@ use std::collections::BTreeMap;
 #[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;
 
-pub use self::config::{AdapterConfig, TargetModules};
+pub use self::config::AdapterConfig;
 pub use self::patterns::{BadPattern, Patterns};
+pub use self::target_modules::TargetModules;
 pub use self::weights::LoraWeights;
 use crate::{FloatType, Problems, Result};
 

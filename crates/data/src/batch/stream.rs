@@ -71,6 +71,11 @@ impl Batches {
         })
     }
 
+    /// The data set.
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
     /// Where the next batch is.
     pub fn position(&self) -> &Position {
         &self.position

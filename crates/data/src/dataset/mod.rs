@@ -22,7 +22,7 @@ use std::{
 pub use error::{DataError, Problem};
 pub use example::Example;
 use index::{Fault, Index, Location};
-use source::Source;
+use source::{Checksummed, Source};
 
 /// What the keys of a record mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -102,6 +102,7 @@ pub struct Dataset {
     format: Format,
     records: Arc<[Location]>,
     columns: Arc<[String]>,
+    checksum: u32,
 }
 
 impl Dataset {
@@ -143,8 +144,9 @@ impl Dataset {
             problem,
         };
         let kind = kind(&name, &source).map_err(|error| fail((1, error.into())))?;
-        let reader = source.reader().map_err(|error| fail((1, error.into())))?;
-        let Index { records, columns } = index::index(reader, kind).map_err(fail)?;
+        let mut reader = Checksummed::new(source.reader().map_err(|error| fail((1, error.into())))?);
+        let Index { records, columns } = index::index(&mut reader, kind).map_err(fail)?;
+        let checksum = reader.finish();
         if records.is_empty() {
             return Err(fail((1, Problem::Empty)));
         }
@@ -155,6 +157,7 @@ impl Dataset {
             format: Format::Text,
             records: records.into(),
             columns: columns.into(),
+            checksum,
         };
         dataset.format = match format {
             Some(format) => format,
@@ -172,6 +175,11 @@ impl Dataset {
     /// Never true: an empty file is an error.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
+    }
+
+    /// The CRC-32 of the file as it was when it was opened: whether a later one is the same.
+    pub fn checksum(&self) -> u32 {
+        self.checksum
     }
 
     /// The file as the caller named it.

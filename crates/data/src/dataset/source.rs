@@ -6,6 +6,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use crc::{CRC_32_ISO_HDLC, Crc, Digest};
+
+/// zip's and PNG's CRC-32.
+static CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+
 /// Bytes that can be read from any place.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
@@ -47,5 +52,31 @@ impl Source {
             }
             Self::Memory(bytes) => Ok(Box::new(&bytes[..])),
         }
+    }
+}
+
+/// Sums up what is read through it.
+pub(super) struct Checksummed<R> {
+    reader: R,
+    digest: Digest<'static, u32>,
+}
+
+impl<R: Read> Checksummed<R> {
+    pub(super) fn new(reader: R) -> Self {
+        let digest = CRC32.digest();
+        Self { reader, digest }
+    }
+
+    /// The CRC-32 of all that was read.
+    pub(super) fn finish(self) -> u32 {
+        self.digest.finalize()
+    }
+}
+
+impl<R: Read> Read for Checksummed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.digest.update(&buffer[..read]);
+        Ok(read)
     }
 }

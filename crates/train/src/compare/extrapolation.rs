@@ -91,7 +91,7 @@ mod tests {
             assert!(weights >= 2 * rows[0].base_parameters as u64, "{weights}");
         }
         let odd = TrainConfig {
-            target_modules: crate::TargetModules::List(vec!["c_attn".to_owned()]),
+            target_modules: anylora_checkpoint::TargetModules::List(vec!["c_attn".to_owned()]),
             ..config
         };
         assert_eq!(extrapolate(&Method::ALL, &odd).unwrap(), []);

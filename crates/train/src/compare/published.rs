@@ -1,12 +1,13 @@
 //! Figures that others published, each with its source, and ours beside them: memory by plan at their settings, and
 //! time and quality from the comparison itself.
 
+use anylora_checkpoint::TargetModules;
 use serde::Serialize;
 
 use super::analysis::{Analysis, MethodFigures, Metric};
 use super::extrapolation::planned;
 use super::text::signed;
-use crate::{Method, TargetModules, TrainConfig, TrainError};
+use crate::{Method, TrainConfig, TrainError};
 
 /// Where figures are from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -220,7 +221,7 @@ impl Memory {
             .map(|names| names.iter().map(|&name| name.to_owned()).collect());
         self.method.configure(&TrainConfig {
             rank: self.rank,
-            target_modules: targets.map_or_else(TargetModules::all_linear, TargetModules::List),
+            target_modules: targets.map_or(TargetModules::AllLinear, TargetModules::List),
             batch_size: self.rows,
             max_length: self.length,
             recompute,
