@@ -16,14 +16,15 @@ KERNEL(256, attention_decode, (const act *q, // [B, Hq, D]
     u32 lane = thread_index() % 32, warp = thread_index() / 32;
     u32 sequence = block_index() / heads, head = block_index() % heads;
     u32 kv_head = head / (heads / kv_heads);
-    u32 length = lowest(lengths[sequence], capacity);
+    u32 length = lengths[sequence]; // one past the cache's end counts as it does without a device
     f32 query[ELEMENTS], result[ELEMENTS] = {};
     for (u32 i = 0; i < ELEMENTS; i++) {
         u32 d = lane + 32 * i;
         query[i] = d < dim ? value_of(q[(u64)block_index() * dim + d]) : 0.0f;
     }
     f32 most = -3.0e38f, sum = 0.0f;
-    for (u32 key = length - lowest(length, window) + warp; key < length; key += 8) {
+    u32 end = lowest(length, capacity);
+    for (u64 key = (u64)(length - lowest(length, window)) + warp; key < end; key += 8) {
         u64 at = (((u64)sequence * capacity + key) * kv_heads + kv_head) * dim;
         f32 score = 0.0f;
         for (u32 i = 0; i < ELEMENTS; i++) {
@@ -54,5 +55,5 @@ KERNEL(256, attention_decode, (const act *q, // [B, Hq, D]
         total += sums[i] * share;
         value += parts[i][thread_index()] * share;
     }
-    if (thread_index() < dim) put(out + (u64)block_index() * dim + thread_index(), value / total);
+    if (thread_index() < dim) put(out + (u64)block_index() * dim + thread_index(), total > 0.0f ? value / total : 0.0f);
 }

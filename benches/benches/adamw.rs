@@ -1,13 +1,12 @@
 //! adamw, in GB/s: four tensors read, three written.
 
-use anylora_benches::{bench, device, tensor};
+use anylora_benches::{bench, is_software, on_device, tensor};
 use anylora_engine::{AdamW, Backend, DType, Result};
-use anylora_engine_wgpu::Wgpu;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-fn run(criterion: &mut Criterion, gpu: &Wgpu) -> Result<()> {
+fn run<B: Backend>(criterion: &mut Criterion, gpu: &B) -> Result<()> {
     // An adapter matrix, and as many elements as take the time of their memory.
-    let sizes: &[usize] = if gpu.is_software() {
+    let sizes: &[usize] = if is_software(gpu) {
         &[16 * 576, 1 << 20]
     } else {
         &[16 * 4096, 1 << 24]
@@ -35,7 +34,7 @@ fn run(criterion: &mut Criterion, gpu: &Wgpu) -> Result<()> {
 }
 
 fn benches(criterion: &mut Criterion) {
-    let result = run(criterion, &device());
+    let result = on_device!(|gpu| run(criterion, gpu));
     assert!(result.is_ok(), "{result:?}");
 }
 

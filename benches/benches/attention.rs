@@ -4,18 +4,17 @@
 //! `2 * 2 * B * Hq * D * T * (T + 1) / 2`, backward two and a half times as many, whatever a kernel recomputes.
 //! A decoded token's bytes are the keys and values that it sees, an appended token's those read and written.
 
-use anylora_benches::{activations, bench, device, tensor};
+use anylora_benches::{activations, bench, is_software, on_device, tensor};
 use anylora_engine::ops::{self, AttentionInput};
-use anylora_engine::{DType, Mask, MemoryKind, Result, Tensor};
-use anylora_engine_wgpu::Wgpu;
+use anylora_engine::{Backend, DType, Mask, MemoryKind, Result, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// Hq, Hkv, D: of SmolLM2-135M, and of Llama 3.2 1B.
 const HEADS: [[usize; 3]; 2] = [[9, 3, 64], [32, 8, 64]];
 
-fn train(criterion: &mut Criterion, gpu: &Wgpu, act: DType) -> Result<()> {
+fn train<B: Backend>(criterion: &mut Criterion, gpu: &B, act: DType) -> Result<()> {
     // A GPU needs work for all its cores; a software adapter's time is better spent elsewhere.
-    let batch = if gpu.is_software() { 1 } else { 8 };
+    let batch = if is_software(gpu) { 1 } else { 8 };
     for [heads, kv_heads, dim] in HEADS {
         for time in [128, 512] {
             let name = format!("{batch} x {time} x {heads}/{kv_heads} x {dim} {act}");
@@ -50,7 +49,7 @@ fn train(criterion: &mut Criterion, gpu: &Wgpu, act: DType) -> Result<()> {
     Ok(())
 }
 
-fn generate(criterion: &mut Criterion, gpu: &Wgpu, act: DType) -> Result<()> {
+fn generate<B: Backend>(criterion: &mut Criterion, gpu: &B, act: DType) -> Result<()> {
     for [heads, kv_heads, dim] in HEADS {
         for length in [512_u32, 4096] {
             let name = format!("{length} of 4096 x {heads}/{kv_heads} x {dim} {act}");
@@ -76,12 +75,11 @@ fn generate(criterion: &mut Criterion, gpu: &Wgpu, act: DType) -> Result<()> {
 }
 
 fn attention(criterion: &mut Criterion) {
-    let gpu = device();
-    for act in activations(&gpu) {
-        if let Err(error) = train(criterion, &gpu, act).and_then(|()| generate(criterion, &gpu, act)) {
+    on_device!(|gpu| for act in activations(gpu) {
+        if let Err(error) = train(criterion, gpu, act).and_then(|()| generate(criterion, gpu, act)) {
             panic!("{error}");
         }
-    }
+    });
 }
 
 criterion_group!(benches, attention);

@@ -1,13 +1,12 @@
 //! cross_entropy, in GB/s: the loss reads the logits once, the gradient reads them again and writes them.
 
-use anylora_benches::{bench, device, tensor};
+use anylora_benches::{bench, is_software, on_device, tensor};
 use anylora_engine::{Backend, DType, MemoryKind, Result, Tensor};
-use anylora_engine_wgpu::Wgpu;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-fn run(criterion: &mut Criterion, gpu: &Wgpu) -> Result<()> {
+fn run<B: Backend>(criterion: &mut Criterion, gpu: &B) -> Result<()> {
     // A chunk of `head_loss`: 64 MiB, or 128 rows.
-    let shapes: &[[usize; 2]] = if gpu.is_software() {
+    let shapes: &[[usize; 2]] = if is_software(gpu) {
         &[[32, 49_152]]
     } else {
         &[[256, 49_152], [128, 128_256], [128, 50_257]]
@@ -29,7 +28,7 @@ fn run(criterion: &mut Criterion, gpu: &Wgpu) -> Result<()> {
 }
 
 fn benches(criterion: &mut Criterion) {
-    let result = run(criterion, &device());
+    let result = on_device!(|gpu| run(criterion, gpu));
     assert!(result.is_ok(), "{result:?}");
 }
 

@@ -1,12 +1,11 @@
 //! add, scale, cast and fill, in GB/s of what they read and write.
 
-use anylora_benches::{activations, bench, device, tensor};
+use anylora_benches::{activations, bench, is_software, on_device, tensor};
 use anylora_engine::{Backend, DType, Result, ops};
-use anylora_engine_wgpu::Wgpu;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-fn run(criterion: &mut Criterion, gpu: &Wgpu) -> Result<()> {
-    let len = if gpu.is_software() { 1 << 20 } else { 1 << 26 };
+fn run<B: Backend>(criterion: &mut Criterion, gpu: &B) -> Result<()> {
+    let len = if is_software(gpu) { 1 << 20 } else { 1 << 26 };
     let bytes = |each: usize| Throughput::Bytes((len * each) as u64);
     for act in activations(gpu) {
         let [a, b, out] = [
@@ -60,7 +59,7 @@ fn run(criterion: &mut Criterion, gpu: &Wgpu) -> Result<()> {
 }
 
 fn benches(criterion: &mut Criterion) {
-    let result = run(criterion, &device());
+    let result = on_device!(|gpu| run(criterion, gpu));
     assert!(result.is_ok(), "{result:?}");
 }
 

@@ -1,8 +1,7 @@
 //! lora_down and lora_grad, in GFLOP/s: `2 M K r` of a product, whatever dropout costs.
 
-use anylora_benches::{activations, bench, device, tensor};
+use anylora_benches::{activations, bench, is_software, on_device, tensor};
 use anylora_engine::{Backend, DType, Dropout, LoraDown, LoraGrad, Result, Side};
-use anylora_engine_wgpu::Wgpu;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const DROPOUT: Dropout = Dropout {
@@ -12,9 +11,9 @@ const DROPOUT: Dropout = Dropout {
     layer: 3,
 };
 
-fn run(criterion: &mut Criterion, gpu: &Wgpu) -> Result<()> {
+fn run<B: Backend>(criterion: &mut Criterion, gpu: &B) -> Result<()> {
     // `[M, K, r]`: a token, a short sequence, a long batch; a low rank and a high one.
-    let shapes: &[[usize; 3]] = if gpu.is_software() {
+    let shapes: &[[usize; 3]] = if is_software(gpu) {
         &[[1, 2048, 16], [256, 576, 16]]
     } else {
         &[
@@ -64,7 +63,7 @@ fn run(criterion: &mut Criterion, gpu: &Wgpu) -> Result<()> {
 }
 
 fn benches(criterion: &mut Criterion) {
-    let result = run(criterion, &device());
+    let result = on_device!(|gpu| run(criterion, gpu));
     assert!(result.is_ok(), "{result:?}");
 }
 

@@ -1,12 +1,11 @@
 //! rms_norm and its backward, in GB/s of the rows that they read (once) and write.
 
-use anylora_benches::{activations, bench, device, tensor};
+use anylora_benches::{activations, bench, is_software, on_device, tensor};
 use anylora_engine::{Backend, DType, Result};
-use anylora_engine_wgpu::Wgpu;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-fn run(criterion: &mut Criterion, gpu: &Wgpu) -> Result<()> {
-    let [rows, columns] = if gpu.is_software() {
+fn run<B: Backend>(criterion: &mut Criterion, gpu: &B) -> Result<()> {
+    let [rows, columns] = if is_software(gpu) {
         [512, 576]
     } else {
         [8192, 4096]
@@ -32,7 +31,7 @@ fn run(criterion: &mut Criterion, gpu: &Wgpu) -> Result<()> {
 }
 
 fn benches(criterion: &mut Criterion) {
-    let result = run(criterion, &device());
+    let result = on_device!(|gpu| run(criterion, gpu));
     assert!(result.is_ok(), "{result:?}");
 }
 

@@ -1,12 +1,11 @@
 //! rope, in GB/s of the heads that it reads and writes.
 
-use anylora_benches::{activations, bench, device, tensor};
+use anylora_benches::{activations, bench, is_software, on_device, tensor};
 use anylora_engine::{Backend, DType, MemoryKind, Result, Tensor};
-use anylora_engine_wgpu::Wgpu;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-fn run(criterion: &mut Criterion, gpu: &Wgpu) -> Result<()> {
-    let [rows, heads, dim] = if gpu.is_software() {
+fn run<B: Backend>(criterion: &mut Criterion, gpu: &B) -> Result<()> {
+    let [rows, heads, dim] = if is_software(gpu) {
         [512, 9, 64]
     } else {
         [8192, 32, 128]
@@ -27,7 +26,7 @@ fn run(criterion: &mut Criterion, gpu: &Wgpu) -> Result<()> {
 }
 
 fn benches(criterion: &mut Criterion) {
-    let result = run(criterion, &device());
+    let result = on_device!(|gpu| run(criterion, gpu));
     assert!(result.is_ok(), "{result:?}");
 }
 

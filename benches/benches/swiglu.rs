@@ -1,12 +1,11 @@
 //! swiglu and its backward, in GB/s of what they read and write.
 
-use anylora_benches::{activations, bench, device, tensor};
+use anylora_benches::{activations, bench, is_software, on_device, tensor};
 use anylora_engine::{Backend, Result};
-use anylora_engine_wgpu::Wgpu;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-fn run(criterion: &mut Criterion, gpu: &Wgpu) -> Result<()> {
-    let shape = if gpu.is_software() {
+fn run<B: Backend>(criterion: &mut Criterion, gpu: &B) -> Result<()> {
+    let shape = if is_software(gpu) {
         [512, 1536]
     } else {
         [8192, 11_008]
@@ -28,7 +27,7 @@ fn run(criterion: &mut Criterion, gpu: &Wgpu) -> Result<()> {
 }
 
 fn benches(criterion: &mut Criterion) {
-    let result = run(criterion, &device());
+    let result = on_device!(|gpu| run(criterion, gpu));
     assert!(result.is_ok(), "{result:?}");
 }
 

@@ -2,7 +2,9 @@
 
 use anylora_engine::{AdamW, Backend, DType, ops};
 use anylora_engine_burn::reference::{self, AdamWSettings};
-use anylora_tests::{Operand, Output, Tolerance, cases, close, cpu, gpus, low_binding, same_bits, uniform};
+use anylora_tests::{
+    Operand, Output, Tolerance, cases, close, cpu, low_binding, on_gpus, same_bits, uniform,
+};
 
 const SETTINGS: AdamWSettings = AdamWSettings {
     step: 1,
@@ -82,10 +84,10 @@ fn as_the_reference<B: Backend>(device: &B, len: usize, steps: usize) {
 fn twenty_steps_as_the_reference() {
     cases(6, 1_usize..3000, |len| {
         as_the_reference(&cpu(), len, 20);
-        gpus().iter().for_each(|gpu| as_the_reference(gpu, len, 20));
+        on_gpus!(|gpu| as_the_reference(gpu, len, 20));
     });
     for len in [1, 2, 3, 4, 1023, 1024, 1025] {
-        gpus().iter().for_each(|gpu| as_the_reference(gpu, len, 2));
+        on_gpus!(|gpu| as_the_reference(gpu, len, 2));
     }
 }
 
@@ -131,9 +133,7 @@ fn twenty_steps_as_torch() {
     let expected = torch(&param.values, &grads);
     let tolerance = Tolerance::of(DType::F32).roundings(20);
     close("param", &train(&cpu(), 500, 20)[0].view, &expected, tolerance);
-    for gpu in gpus() {
-        close("param", &train(gpu, 500, 20)[0].view, &expected, tolerance);
-    }
+    on_gpus!(|gpu| close("param", &train(gpu, 500, 20)[0].view, &expected, tolerance));
 }
 
 #[test]
@@ -186,12 +186,10 @@ fn a_late_step_has_exact_corrections() {
         }
     }
     run(&cpu());
-    gpus().iter().for_each(run);
+    on_gpus!(|gpu| run(gpu));
 }
 
 #[test]
 fn two_runs_give_the_same_bits() {
-    for gpu in gpus() {
-        same_bits("adamw", || train(gpu, 777, 5).map(|output| output.view).into());
-    }
+    on_gpus!(|gpu| same_bits("adamw", || train(gpu, 777, 5).map(|output| output.view).into()));
 }

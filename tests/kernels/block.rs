@@ -6,7 +6,7 @@ use anylora_engine::{
     AdamW, Backend, DType, Dropout, Lora, Mask, MemoryKind, Result, Tape, Tensor, Var, Weight, ops,
 };
 use anylora_quant::{BlockSize, Codebook, quantize};
-use anylora_tests::{Scope, Tolerance, close, cpu, each_activation, encode, read, uniform, uniform_integers};
+use anylora_tests::{Tolerance, close, cpu, encode, on_each_activation, read, uniform, uniform_integers};
 
 const BATCH: usize = 2;
 const TIME: usize = 19;
@@ -297,8 +297,7 @@ fn rotations<B: Backend>(device: &B) -> Result<Tensor<B>> {
 fn a_step_is_that_of_the_cpu_engine() {
     let expected = Block::new(&cpu(), DType::F32).unwrap();
     let expected_step = expected.step().unwrap();
-    for (gpu, act) in each_activation() {
-        let _scope = Scope::new(gpu, act);
+    on_each_activation!(|gpu, act| {
         let block = Block::new(gpu, act).unwrap();
         let step = block.step().unwrap();
         // About as many activations lie between a gradient and the loss; the products' lengths add up.
@@ -310,5 +309,5 @@ fn a_step_is_that_of_the_cpu_engine() {
         for (i, (grad, expected)) in block.gradients().zip(expected.gradients()).enumerate() {
             close(&format!("gradient {i}"), grad, &read(expected), tolerance);
         }
-    }
+    });
 }

@@ -3,8 +3,8 @@
 use anylora_engine::{Backend, DType};
 use anylora_engine_burn::reference;
 use anylora_tests::{
-    Indices, Operand, Output, Scope, Tolerance, cases, close, cpu, gpus, low_binding, read, same_bits,
-    uniform, uniform_integers,
+    Indices, Operand, Output, Scope, Tolerance, cases, close, cpu, gpus, low_binding, on_gpus, read,
+    same_bits, uniform, uniform_integers,
 };
 
 const IGNORED: i32 = -100;
@@ -23,10 +23,10 @@ impl Case {
     /// On the CPU engine and every GPU; logits are f32 whatever activations are.
     fn run_everywhere(&self) {
         self.run(&cpu());
-        for gpu in gpus() {
+        on_gpus!(|gpu| {
             let _scope = Scope::new(gpu, DType::F32);
             self.run(gpu);
-        }
+        });
     }
 
     fn logits(&self) -> Operand<2> {
@@ -186,7 +186,7 @@ fn a_label_outside_the_vocabulary_gives_nan() {
         }
     }
     run(&cpu());
-    gpus().iter().for_each(run);
+    on_gpus!(|gpu| run(gpu));
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn two_runs_give_the_same_bits() {
         vocab: 1111,
         size: 5.0,
     };
-    for gpu in gpus() {
+    on_gpus!(|gpu| {
         same_bits("cross_entropy", || {
             let logits = case.logits().on(gpu);
             let stats = Operand::new([2, 6], DType::F32, vec![0.0; 12]).on(gpu);
@@ -204,5 +204,5 @@ fn two_runs_give_the_same_bits() {
                 .unwrap();
             vec![logits, stats]
         });
-    }
+    });
 }

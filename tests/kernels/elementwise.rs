@@ -2,10 +2,9 @@
 
 use anylora_engine::{Backend, DType, MemoryKind, Tensor, ops};
 use anylora_engine_burn::reference;
-use anylora_engine_wgpu::Wgpu;
 use anylora_tests::{
     Indices, Operand, Output, Tolerance, activations, cases, close, decode, gpus, low_binding,
-    on_every_device, on_every_gpu, read,
+    on_every_device, on_every_gpu, on_gpus, read,
 };
 use half::{bf16, f16};
 use pollster::block_on;
@@ -84,7 +83,7 @@ fn above_the_binding_limit_and_with_folded_workgroups() {
 
 #[test]
 fn fill_of_every_type() {
-    for gpu in gpus().iter().chain([&low_binding(1024)]) {
+    fn fill<B: Backend>(gpu: &B) {
         for len in LENGTHS {
             for value in [0.0, -0.0, -2.5, 1e-3] {
                 for act in activations(gpu) {
@@ -116,9 +115,11 @@ fn fill_of_every_type() {
             );
         }
     }
+    on_gpus!(|gpu| fill(gpu));
+    fill(&low_binding(1024));
 }
 
-fn tensor(gpu: &Wgpu, dtype: DType, bytes: &[u8]) -> Tensor<Wgpu> {
+fn tensor<B: Backend>(gpu: &B, dtype: DType, bytes: &[u8]) -> Tensor<B> {
     Tensor::from_bytes(
         gpu,
         &[bytes.len() / dtype.size()],
@@ -135,9 +136,19 @@ fn canonical(values: Vec<f32>) -> Vec<u32> {
     values.into_iter().map(bits).collect()
 }
 
-fn half_gpus() -> Vec<Wgpu> {
-    let all = gpus().iter().cloned().chain([low_binding(1024)]);
-    all.filter(|gpu| gpu.caps().tier.f16).collect()
+/// On every GPU that computes with f16, and on one with small bindings.
+macro_rules! on_half_gpus {
+    (|$gpu:ident| $test:expr) => {{
+        on_gpus!(|$gpu| {
+            if $gpu.caps().tier.f16 {
+                $test;
+            }
+        });
+        let $gpu = &low_binding(1024);
+        if $gpu.caps().tier.f16 {
+            $test;
+        }
+    }};
 }
 
 #[test]
@@ -145,10 +156,10 @@ fn cast_widens_every_half_exactly() {
     let all: Vec<u16> = (0..=u16::MAX).collect();
     for dtype in [DType::F16, DType::BF16] {
         let expected = canonical(decode(dtype, bytemuck::cast_slice(&all)));
-        for gpu in gpus() {
+        on_gpus!(|gpu| {
             let out = ops::cast(&tensor(gpu, dtype, bytemuck::cast_slice(&all)), DType::F32).unwrap();
             assert!(canonical(read(&out)) == expected, "{dtype} {gpu:?}");
-        }
+        });
         let cpu = anylora_tests::cpu();
         let x = Tensor::from_bytes(
             &cpu,
@@ -193,20 +204,15 @@ fn cast_rounds_to_f16_as_half_does() {
             .map(|&value| f16::from_f32(value).to_f32())
             .collect(),
     );
-    for gpu in &half_gpus() {
-        let out = ops::cast(
-            &tensor(gpu, DType::F32, bytemuck::cast_slice(&values)),
-            DType::F16,
-        )
-        .unwrap();
-        let found = canonical(read(&out));
+    let check = |out: Vec<f32>| {
+        let found = canonical(out);
         let wrong = (0..values.len()).find(|&i| found[i] != expected[i]);
-        assert_eq!(
-            wrong.map(|i| (values[i], f32::from_bits(found[i]))),
-            None,
-            "{gpu:?}"
-        );
-    }
+        assert_eq!(wrong.map(|i| (values[i], f32::from_bits(found[i]))), None);
+    };
+    on_half_gpus!(|gpu| {
+        let x = tensor(gpu, DType::F32, bytemuck::cast_slice(&values));
+        check(read(&ops::cast(&x, DType::F16).unwrap()));
+    });
 }
 
 #[test]
@@ -217,7 +223,7 @@ fn cast_from_bf16_to_f16_and_between_views() {
             .map(|value| f16::from_f32(value.to_f32()).to_f32())
             .collect(),
     );
-    for gpu in &half_gpus() {
+    on_half_gpus!(|gpu| {
         let out = ops::cast(&tensor(gpu, DType::BF16, bytemuck::cast_slice(&all)), DType::F16).unwrap();
         assert!(canonical(read(&out)) == expected);
         let types = [DType::F32, DType::F16, DType::BF16];
@@ -237,16 +243,16 @@ fn cast_from_bf16_to_f16_and_between_views() {
                 output.check_around();
             }
         }
-    }
+    });
 }
 
 #[test]
 fn copy_of_every_type() {
-    for gpu in gpus() {
+    on_gpus!(|gpu| {
         for dtype in [DType::F32, DType::F16, DType::BF16, DType::U32, DType::U8] {
             let bytes: Vec<u8> = (0..40 * dtype.size()).map(|i| i as u8).collect();
             let x = tensor(gpu, dtype, &bytes);
             assert_eq!(block_on(ops::copy(&x).unwrap().download()).unwrap(), bytes);
         }
-    }
+    });
 }

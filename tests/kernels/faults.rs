@@ -9,7 +9,19 @@ use crate::block::Block;
 
 #[test]
 fn a_step_without_memory_fails_and_frees_what_it_held() {
-    let gpu = wgpu_with(|_| {});
+    frees_what_it_held(|| wgpu_with(|_| {}));
+}
+
+#[cfg(feature = "cuda")]
+#[test]
+fn so_it_does_on_cuda() {
+    if anylora_tests::new_cuda().is_some() {
+        frees_what_it_held(|| anylora_tests::new_cuda().unwrap());
+    }
+}
+
+fn frees_what_it_held<B: Backend>(open: impl Fn() -> B) {
+    let gpu = open();
     let block = Block::new(&gpu, DType::F32).unwrap();
     let before = gpu.ledger().report();
     let loss = read(&block.step().unwrap().loss);
@@ -49,7 +61,7 @@ fn a_step_without_memory_fails_and_frees_what_it_held() {
 
     // The same step with exactly enough, and as if nothing had been.
     gpu.ledger().set_limit(Some(peak));
-    let again = Block::new(&wgpu_with(|_| {}), DType::F32).unwrap();
+    let again = Block::new(&open(), DType::F32).unwrap();
     assert_eq!(read(&again.step().unwrap().loss), loss);
     let retried = block.step().unwrap();
     assert!(read(&retried.loss).iter().all(|value| value.is_finite()));

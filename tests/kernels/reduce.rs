@@ -2,7 +2,7 @@
 
 use anylora_engine::{Backend, DType, MemoryKind, Tensor, ops};
 use anylora_engine_burn::reference;
-use anylora_tests::{Operand, Output, Tolerance, cases, close, cpu, gpus, low_binding, read, same_bits};
+use anylora_tests::{Operand, Output, Tolerance, cases, close, cpu, low_binding, on_gpus, read, same_bits};
 
 /// Columns of the output before those that are written.
 const COLUMN: usize = 2;
@@ -51,7 +51,7 @@ fn chunks_of_random_shapes() {
         (1_usize..5, 1_usize..2000, 1_usize..700),
         |(rows, columns, chunk)| {
             chunks(&cpu(), [rows, columns], chunk);
-            gpus().iter().for_each(|gpu| chunks(gpu, [rows, columns], chunk));
+            on_gpus!(|gpu| chunks(gpu, [rows, columns], chunk));
         },
     );
 }
@@ -85,18 +85,18 @@ fn sum_squares<B: Backend>(device: &B, lengths: &[usize]) {
 fn sum_squares_of_many_tensors() {
     for lengths in [&[1][..], &[4096, 4097, 5, 8192], &[3; 40], &[70_001]] {
         sum_squares(&cpu(), lengths);
-        gpus().iter().for_each(|gpu| sum_squares(gpu, lengths));
+        on_gpus!(|gpu| sum_squares(gpu, lengths));
     }
 }
 
 #[test]
 fn two_runs_give_the_same_bits() {
-    for gpu in gpus() {
+    on_gpus!(|gpu| {
         let x = Operand::random(5, [2, 30_000], DType::F32).on(gpu);
         same_bits("reduce", || {
             let out = Tensor::empty(gpu, &[2, 8], DType::F32, MemoryKind::Scratch).unwrap();
             gpu.reduce(&x, true, 4096, &out, 0).unwrap();
             vec![out, ops::sum_squares(&[&x]).unwrap()]
         });
-    }
+    });
 }

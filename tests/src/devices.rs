@@ -71,18 +71,31 @@ pub fn cpu() -> Cpu {
     Cpu::new(None)
 }
 
-/// The first NVIDIA GPU with poisoned memory, where CUDA finds one. Opened once in a process.
+/// The first NVIDIA GPU with poisoned memory, where CUDA finds one; with the feature `emulator`, its kernels on the
+/// host. Opened once in a process.
 #[cfg(feature = "cuda")]
 pub fn cuda() -> Option<&'static anylora_engine_cuda::Cuda> {
-    use anylora_engine_cuda::{Cuda, OpenOptions};
-    static GPU: LazyLock<Option<Cuda>> = LazyLock::new(|| {
-        let options = OpenOptions {
-            poison: true,
-            ..OpenOptions::default()
-        };
-        Cuda::open(None, options).ok()
-    });
+    static GPU: LazyLock<Option<anylora_engine_cuda::Cuda>> = LazyLock::new(new_cuda);
     GPU.as_ref()
+}
+
+/// As [`cuda`], opened anew: for a test that looks at the ledger.
+#[cfg(feature = "cuda")]
+pub fn new_cuda() -> Option<anylora_engine_cuda::Cuda> {
+    use anylora_engine_cuda::{Cuda, OpenOptions};
+    let options = OpenOptions {
+        poison: true,
+        ..OpenOptions::default()
+    };
+    #[cfg(feature = "emulator")]
+    {
+        // The build folder's, beside `debug/deps`, in which the test is.
+        let program = std::env::current_exe().expect("a running program");
+        let target = program.ancestors().nth(3).expect("a build folder");
+        Some(Cuda::emulated(&target.join("tmp"), true, options).expect("a folder that can be written"))
+    }
+    #[cfg(not(feature = "emulator"))]
+    Cuda::open(None, options).ok()
 }
 
 /// The types in which a device stores activations.
@@ -114,20 +127,14 @@ impl Drop for Scope {
     }
 }
 
-/// `on_every_device!(|device, act| test(device, act))`: on the CPU engine and on every one of [`gpus`], in every
+/// `on_every_device!(|device, act| test(device, act))`: on the CPU engine and on every GPU of [`on_gpus!`], in every
 /// activation type that each has. `test` is generic over the backend.
 #[macro_export]
 macro_rules! on_every_device {
     (|$device:ident, $act:ident| $test:expr) => {{
+        #[cfg(not(feature = "emulator"))]
         {
             let $device = &$crate::cpu();
-            for $act in $crate::activations($device) {
-                let _scope = $crate::Scope::new($device, $act);
-                $test;
-            }
-        }
-        #[cfg(feature = "cuda")]
-        if let Some($device) = $crate::cuda() {
             for $act in $crate::activations($device) {
                 let _scope = $crate::Scope::new($device, $act);
                 $test;
@@ -141,11 +148,27 @@ macro_rules! on_every_device {
 #[macro_export]
 macro_rules! on_every_gpu {
     (|$device:ident, $act:ident| $test:expr) => {{
-        for $device in $crate::gpus() {
+        $crate::on_gpus!(|$device| {
             for $act in $crate::activations($device) {
                 let _scope = $crate::Scope::new($device, $act);
                 $test;
             }
+        });
+    }};
+}
+
+/// `on_gpus!(|gpu| test(gpu))`: on every one of [`gpus`], and on the NVIDIA GPU where tests are built with CUDA and find
+/// one. With the feature `emulator` CUDA's kernels run on the host, and nothing else does.
+#[macro_export]
+macro_rules! on_gpus {
+    (|$gpu:ident| $test:expr) => {{
+        #[cfg(not(feature = "emulator"))]
+        for $gpu in $crate::gpus() {
+            $test;
+        }
+        #[cfg(feature = "cuda")]
+        if let Some($gpu) = $crate::cuda() {
+            $test;
         }
     }};
 }
@@ -155,6 +178,7 @@ macro_rules! on_every_gpu {
 #[macro_export]
 macro_rules! on_each_activation {
     (|$device:ident, $act:ident| $test:expr) => {{
+        #[cfg(not(feature = "emulator"))]
         {
             let ($device, $act) = (&$crate::cpu(), anylora_engine::DType::F32);
             let _scope = $crate::Scope::new($device, $act);
@@ -167,6 +191,7 @@ macro_rules! on_each_activation {
                 $test;
             }
         }
+        #[cfg(not(feature = "emulator"))]
         for ($device, $act) in $crate::each_activation() {
             let _scope = $crate::Scope::new($device, $act);
             $test;

@@ -32,9 +32,9 @@ mod values;
 
 pub use cases::cases;
 pub use compare::{Tolerance, close, same_bits};
-#[cfg(feature = "cuda")]
-pub use devices::cuda;
 pub use devices::{Scope, activations, checked, cpu, each_activation, gpus, low_binding, open, wgpu_with};
+#[cfg(feature = "cuda")]
+pub use devices::{cuda, new_cuda};
 pub use operand::{Indices, Operand, read};
 pub use output::Output;
 pub use values::{decode, encode, rounded, uniform, uniform_integers};

@@ -98,22 +98,31 @@ fn so_it_does_with_other_types_accumulation_and_small_bindings() {
 #[cfg(feature = "cuda")]
 #[test]
 fn so_it_does_on_cuda_and_the_pool_holds_it() {
-    let Some(gpu) = anylora_tests::cuda() else { return };
-    for (quant, dtype) in [(Quant::None, Dtype::F32), (Quant::Nf4, Dtype::Bf16)] {
-        let config = TrainConfig {
-            quant,
-            dtype,
-            ..config()
-        };
-        gpu.reset_pool_peak().unwrap();
-        compare(gpu, "tiny-llama", &config);
-        let (ledger, pool) = (
-            gpu.ledger().report().peak,
-            gpu.pool_peak_bytes().unwrap().unwrap(),
-        );
-        assert!(
-            (ledger..=2 * ledger + (8 << 20)).contains(&pool),
-            "{ledger} {pool}"
-        );
+    let Some(gpu) = anylora_tests::new_cuda() else {
+        return;
+    };
+    for name in ["tiny-llama", "tiny-qwen2", "tiny-llama-bnb-nf4"] {
+        for (quant, dtype) in [
+            (Quant::None, Dtype::F32),
+            (Quant::Nf4, Dtype::Bf16),
+            (Quant::Nf4, Dtype::F16),
+        ] {
+            let config = TrainConfig {
+                quant,
+                dtype,
+                packing: dtype == Dtype::Bf16,
+                ..config()
+            };
+            gpu.reset_pool_peak().unwrap();
+            compare(&gpu, name, &config);
+            let (ledger, pool) = (gpu.ledger().report().peak, gpu.pool_peak_bytes().unwrap());
+            assert!(
+                (ledger..=2 * ledger + (8 << 20)).contains(&pool),
+                "{ledger} {pool}"
+            );
+            // The emulator rounds nothing. Beside tensors the engine has its tables of 4-bit weights.
+            #[cfg(feature = "emulator")]
+            assert!(pool <= ledger + 4096, "{ledger} {pool}");
+        }
     }
 }

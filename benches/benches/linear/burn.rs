@@ -1,6 +1,6 @@
 //! The same product by burn-wgpu.
 
-use anylora_engine_wgpu::Wgpu;
+use anylora_benches::random;
 use burn::tensor::{Tensor, TensorData};
 use burn_wgpu::WgpuDevice;
 
@@ -13,14 +13,14 @@ pub(crate) struct Product {
 }
 
 impl Product {
-    /// On the adapter of the same kind as `gpu`.
-    pub(crate) fn new(gpu: &Wgpu, [m, n, k]: [usize; 3]) -> Self {
-        let device = match gpu.is_software() {
+    /// On an adapter of the kind that is asked for.
+    pub(crate) fn new(software: bool, [m, n, k]: [usize; 3]) -> Self {
+        let device = match software {
             true => WgpuDevice::Cpu,
             false => WgpuDevice::DefaultDevice,
         };
         let tensor = |shape: [usize; 2]| {
-            let values = super::random(shape[0] * shape[1]);
+            let values = random(shape[0] * shape[1]);
             Tensor::from_data(TensorData::new(values, shape), &device)
         };
         Self {

@@ -10,9 +10,8 @@ mod burn;
 
 use std::time::{Duration, Instant};
 
-use anylora_benches::device;
+use anylora_benches::{is_software, median, on_device, random};
 use anylora_engine::{Backend, DType, Linear, LinearBackward, MemoryKind, Result, Tensor, Weight};
-use anylora_engine_wgpu::Wgpu;
 use anylora_quant::{BlockSize, Codebook, quantize};
 use pollster::block_on;
 
@@ -28,19 +27,7 @@ struct Timed<'a> {
     run: Box<dyn Fn() -> Result<()> + 'a>,
 }
 
-/// An xorshift needs no dependency.
-pub(crate) fn random(len: usize) -> Vec<f32> {
-    let mut state = 0x9E37_79B9_7F4A_7C15u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
-    };
-    (0..len).map(|_| next()).collect()
-}
-
-fn measure(gpu: &Wgpu, name: &str, [m, n, k]: [usize; 3], rounds: usize) -> Result<()> {
+fn measure<B: Backend>(gpu: &B, name: &str, [m, n, k]: [usize; 3], rounds: usize) -> Result<()> {
     let values = random(n * k);
     let Ok(nf4) = quantize(&values, Codebook::Nf4, BlockSize::default()) else {
         panic!("weights are finite")
@@ -54,7 +41,7 @@ fn measure(gpu: &Wgpu, name: &str, [m, n, k]: [usize; 3], rounds: usize) -> Resu
     let tensor =
         |columns: usize| Tensor::from_f32(gpu, &[m, columns], MemoryKind::Activations, &random(m * columns));
     let [x, dx, y, dy] = [tensor(k)?, tensor(k)?, tensor(n)?, tensor(n)?];
-    let forward = |weight: &Weight<Wgpu>| {
+    let forward = |weight: &Weight<B>| {
         gpu.linear(Linear {
             x: &x,
             weight,
@@ -64,7 +51,7 @@ fn measure(gpu: &Wgpu, name: &str, [m, n, k]: [usize; 3], rounds: usize) -> Resu
         })?;
         block_on(y.download()).map(drop)
     };
-    let backward = |weight: &Weight<Wgpu>| {
+    let backward = |weight: &Weight<B>| {
         gpu.linear_backward(LinearBackward {
             dy: &dy,
             weight,
@@ -74,7 +61,7 @@ fn measure(gpu: &Wgpu, name: &str, [m, n, k]: [usize; 3], rounds: usize) -> Resu
         block_on(dx.download()).map(drop)
     };
     #[cfg(feature = "compare")]
-    let product = burn::Product::new(gpu, [m, n, k]);
+    let product = burn::Product::new(is_software(gpu), [m, n, k]);
     #[cfg_attr(
         not(feature = "compare"),
         expect(unused_mut, reason = "burn-wgpu is one more")
@@ -149,24 +136,22 @@ fn measure(gpu: &Wgpu, name: &str, [m, n, k]: [usize; 3], rounds: usize) -> Resu
     Ok(())
 }
 
-fn median(times: &mut [Duration]) -> Duration {
-    times.sort();
-    times[times.len() / 2]
+fn main() {
+    on_device!(|gpu| all(gpu));
 }
 
-fn main() {
+fn all<B: Backend>(gpu: &B) {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let test = arguments.iter().any(|argument| argument == "--test");
     let chosen = |name: &str, all: &[String]| {
         let asked = all.iter().any(|of| arguments.contains(of));
         !asked || arguments.iter().any(|argument| argument == name)
     };
-    let gpu = device();
     let models: Vec<String> = SHAPES.iter().map(|(model, ..)| (*model).to_owned()).collect();
     let rows: Vec<String> = ROWS.iter().map(|rows| format!("m{rows}")).collect();
     let any_model = models.iter().any(|model| arguments.contains(model));
     for (model, n, k) in SHAPES {
-        if !chosen(model, &models) || (gpu.is_software() && !any_model && model != "135m") {
+        if !chosen(model, &models) || (is_software(gpu) && !any_model && model != "135m") {
             continue;
         }
         for m in ROWS {
@@ -176,11 +161,11 @@ fn main() {
             // On a software adapter, large products take seconds.
             let rounds = match m * n * k {
                 _ if test => 1,
-                size if gpu.is_software() && size > 1 << 31 => 3,
-                size if gpu.is_software() && size > 1 << 28 => 7,
+                size if is_software(gpu) && size > 1 << 31 => 3,
+                size if is_software(gpu) && size > 1 << 28 => 7,
                 _ => 21,
             };
-            let result = measure(&gpu, model, [m, n, k], rounds);
+            let result = measure(gpu, model, [m, n, k], rounds);
             assert!(result.is_ok(), "{result:?}");
         }
     }

@@ -1,12 +1,15 @@
 // The device's instructions on the host, so that tests run the kernels of cuda/ without a GPU: indexing, barriers and
-// arithmetic are the kernels' own. A block's threads are fibers of one thread of the host, which takes them in turn from
-// barrier to barrier, in ascending or in descending order.
+// arithmetic are the kernels' own. A block's threads are fibers of one thread of the host. Between two barriers of the
+// block it runs one warp after the other as far as each goes, and in a warp one lane after the other; blocks, warps and
+// lanes all come in ascending or all in descending order. Whichever two threads race, each is first in one of the orders.
 //
 // Found besides wrong results: shared memory that is read before it is written (it starts as NaN), barriers that
-// not all threads reach, launches whose parameters are not the kernel's, and indices past an array in shared memory.
+// not all threads reach, launches whose parameters are not the kernel's, indices past an array in shared memory or past
+// what the launch sized, addresses outside of every tensor, and addresses that are not on their type's alignment.
 #pragma once
 // C's headers only: they are read once a variant, and C++'s take most of a compilation.
 #include <setjmp.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -28,7 +31,9 @@ float nearbyintf(float);
 #define __shared__ static __attribute__((section("emulated_shared")))
 
 extern char __start_emulated_shared[], __stop_emulated_shared[];
-alignas(16) static char emulated_dynamic[1 << 17] __attribute__((section("emulated_shared"), used));
+// What a block may have at most on every GPU from compute capability 8.0 on.
+static const u32 EMULATED_SHARED = 99 << 10;
+alignas(16) static char emulated_dynamic[EMULATED_SHARED + (16 << 10)] __attribute__((section("emulated_shared"), used));
 #define DYNAMIC_SHARED(type, name) type *name = (type *)emulated_dynamic
 
 static const u32 EMULATED_STACK = 1 << 17;
@@ -47,6 +52,7 @@ static char emulated_slots[32][2][32][32]; // by warp, parity and lane
 static u32 emulated_parity[1024];
 static jmp_buf emulated_scheduler;
 static u32 emulated_thread, emulated_block, emulated_threads, emulated_progress;
+static const EmulatedBarrier *emulated_released; // that all have reached
 static const char *emulated_fault;
 
 static u32 thread_index() { return emulated_thread; }
@@ -60,12 +66,13 @@ static void emulated_wait(EmulatedBarrier &barrier, u32 count, int line) {
     if (barrier.arrived == 0) barrier.line = line;
     if (barrier.line != line) emulated_fault = "threads meet at different barriers";
     emulated_progress++;
+    u32 generation = barrier.generation;
     if (++barrier.arrived == count) {
         barrier.arrived = 0;
         barrier.generation++;
-        return;
+        emulated_released = &barrier;
+        emulated_yield(); // those that come first in the order go on first
     }
-    u32 generation = barrier.generation;
     while (generation == barrier.generation) emulated_yield();
 }
 #define block_barrier() emulated_wait(emulated_block_barrier, emulated_threads, __LINE__)
@@ -232,20 +239,52 @@ static void emulated_start(void *stacks) {
 static void emulated_run_block(bool descending) {
     memset(__start_emulated_shared, 0xFF, __stop_emulated_shared - __start_emulated_shared);
     for (u32 i = 0; i < emulated_threads; i++) emulated_fibers[i].done = false;
-    volatile u32 left = emulated_threads;
-    while (left > 0 && !emulated_fault) {
+    u32 warps = (emulated_threads + 31) / 32;
+    for (volatile u32 turn = 0; turn < warps && !emulated_fault;) {
         emulated_progress = 0;
-        left = 0;
-        for (volatile u32 turn = 0; turn < emulated_threads; turn = turn + 1) {
-            u32 thread = descending ? emulated_threads - 1 - turn : (u32)turn;
-            if (emulated_fibers[thread].done) continue;
+        emulated_released = nullptr;
+        for (volatile u32 place = 0; place < 32 && !emulated_released; place = place + 1) {
+            u32 warp = descending ? warps - 1 - turn : (u32)turn;
+            u32 thread = 32 * warp + (descending ? 31 - place : (u32)place);
+            if (thread >= emulated_threads || emulated_fibers[thread].done) continue;
             emulated_thread = thread;
             if (!_setjmp(emulated_scheduler)) _longjmp(emulated_fibers[thread].at, 1);
-            if (!emulated_fibers[emulated_thread].done) left = left + 1;
         }
-        if (left > 0 && emulated_progress == 0) emulated_fault = "some threads wait at a barrier for ever";
+        if (emulated_released == &emulated_block_barrier) turn = 0;
+        else if (emulated_progress == 0) turn = turn + 1; // it waits for the other warps, or is done
+    }
+    for (u32 i = 0; i < emulated_threads && !emulated_fault; i++) {
+        if (!emulated_fibers[i].done) emulated_fault = "some threads wait at a barrier for ever";
     }
 }
+
+// Whether the rest of the memory that a launch sizes is as it was.
+static bool emulated_untouched(u32 shared_bytes) {
+    const char *rest = emulated_dynamic + shared_bytes;
+    return rest[0] == (char)0xFF && !memcmp(rest, rest + 1, sizeof(emulated_dynamic) - shared_bytes - 1);
+}
+
+// A fault of a thread ends its kernel.
+static void emulated_signal(int signal) {
+    emulated_fault = signal == SIGILL ? "an index is past its array, or an address is not on its type's alignment"
+                                      : "an address is outside of every tensor, or not on its type's alignment";
+    _longjmp(emulated_scheduler, 1);
+}
+
+// For as long as it lives, such faults come to the emulator.
+struct EmulatedSignals {
+    struct sigaction before[3];
+    static int of(u32 i) { return i == 0 ? SIGSEGV : i == 1 ? SIGBUS : SIGILL; }
+    EmulatedSignals() {
+        struct sigaction action = {};
+        action.sa_handler = emulated_signal;
+        action.sa_flags = SA_NODEFER;
+        for (u32 i = 0; i < 3; i++) sigaction(of(i), &action, &before[i]);
+    }
+    ~EmulatedSignals() {
+        for (u32 i = 0; i < 3; i++) sigaction(of(i), &before[i], nullptr);
+    }
+};
 
 // Why the launch is wrong, or null.
 template <class... A> static const char *emulated_run(void (*kernel)(A...), u32 threads, const EmulatedLaunch &launch) {
@@ -256,7 +295,7 @@ template <class... A> static const char *emulated_run(void (*kernel)(A...), u32 
         if (sizes[i] != launch.sizes[i]) return "a parameter's size is not the kernel's";
     }
     if (launch.threads != threads) return "a block's threads are not the kernel's";
-    if (launch.shared_bytes > sizeof(emulated_dynamic)) return "too much shared memory";
+    if (launch.shared_bytes > EMULATED_SHARED) return "too much shared memory";
     EmulatedCall<A...> call = {kernel, launch.values};
     size_t stack_bytes = (size_t)threads * EMULATED_STACK;
     void *stacks = mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -270,9 +309,13 @@ template <class... A> static const char *emulated_run(void (*kernel)(A...), u32 
     emulated_start(stacks);
     emulated_body = EmulatedCall<A...>::body;
     emulated_arguments = &call;
-    for (u32 block = 0; block < launch.blocks && !emulated_fault; block++) {
-        emulated_block = block;
+    EmulatedSignals signals;
+    for (u32 i = 0; i < launch.blocks && !emulated_fault; i++) {
+        emulated_block = launch.descending ? launch.blocks - 1 - i : i;
         emulated_run_block(launch.descending);
+        if (!emulated_fault && !emulated_untouched(launch.shared_bytes)) {
+            emulated_fault = "it writes past the shared memory that the launch sized";
+        }
     }
     munmap(stacks, stack_bytes);
     return emulated_fault;

@@ -57,13 +57,9 @@ pub struct Image {
 const OLDEST: (c_int, c_int) = (11, 4);
 
 impl Compiler {
-    /// Finds NVRTC where the system's loader looks, and in the toolkit of `CUDA_HOME`, `CUDA_PATH` or
-    /// `/usr/local/cuda`.
-    ///
-    /// # Errors
-    /// What was found instead.
-    pub fn find() -> Result<Self, String> {
-        let names: Vec<String> = if cfg!(windows) {
+    /// The names under which the system's loader is asked for NVRTC.
+    pub(crate) fn names() -> Vec<String> {
+        if cfg!(windows) {
             ["130", "120", "112"]
                 .map(|version| format!("nvrtc64_{version}_0.dll"))
                 .to_vec()
@@ -71,25 +67,33 @@ impl Compiler {
             ["", ".13", ".12", ".11.2"]
                 .map(|version| format!("libnvrtc.so{version}"))
                 .to_vec()
-        };
+        }
+    }
+
+    /// Every NVRTC where the system's loader looks, and in the toolkit of `CUDA_HOME`, `CUDA_PATH` or
+    /// `/usr/local/cuda`, or why it can't be used.
+    pub(crate) fn all() -> impl Iterator<Item = Result<Self, String>> {
         let variables = ["CUDA_HOME", "CUDA_PATH"];
-        let toolkits = variables.iter().filter_map(std::env::var_os).map(PathBuf::from);
+        let toolkits = variables
+            .into_iter()
+            .filter_map(std::env::var_os)
+            .map(PathBuf::from);
         let toolkits = toolkits.chain([PathBuf::from("/usr/local/cuda")]);
         let folder = if cfg!(windows) { "bin" } else { "lib64" };
-        let folders: Vec<PathBuf> = toolkits.map(|toolkit| toolkit.join(folder)).collect();
-        let on_path = names.iter().map(PathBuf::from);
-        let in_toolkits = folders
-            .iter()
-            .flat_map(|folder| names.iter().map(|name| folder.join(name)));
-        let mut reason = format!("none of {} was found", names.join(", "));
-        for candidate in on_path.chain(in_toolkits.filter(|path| path.exists())) {
-            match Self::load(&candidate) {
-                Ok(compiler) => return Ok(compiler),
-                Err(Refusal::Absent) => {}
-                Err(Refusal::Unusable(why)) => reason = why,
-            }
-        }
-        Err(reason)
+        let in_toolkits = toolkits
+            .map(move |toolkit| toolkit.join(folder))
+            .flat_map(|folder| {
+                let paths = Self::names().into_iter().map(move |name| folder.join(name));
+                paths.filter(|path| path.exists())
+            });
+        let on_path = Self::names().into_iter().map(PathBuf::from);
+        on_path
+            .chain(in_toolkits)
+            .filter_map(|path| match Self::load(&path) {
+                Ok(compiler) => Some(Ok(compiler)),
+                Err(Refusal::Absent) => None,
+                Err(Refusal::Unusable(why)) => Some(Err(why)),
+            })
     }
 
     /// Loads the library at `path`.
@@ -106,12 +110,20 @@ impl Compiler {
     fn load(path: &Path) -> Result<Self, Refusal> {
         // SAFETY: NVRTC's initialisers have no preconditions.
         let library = unsafe { Library::new(path) }.map_err(|_| Refusal::Absent)?;
-        let unusable = |error: libloading::Error| Refusal::Unusable(format!("{}: {error}", path.display()));
+        let unusable = |error: libloading::Error| {
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            let why = source.unwrap_or_else(|| error.to_string());
+            Refusal::Unusable(format!("{}: {why}", path.display()))
+        };
         // SAFETY: the types are those of NVRTC's documentation, which no version has changed.
         let functions = unsafe { Functions::of(&library) }.map_err(unusable)?;
         let mut version = (0, 0);
         // SAFETY: both point to integers.
-        unsafe { (functions.version)(&mut version.0, &mut version.1) };
+        let answer = unsafe { (functions.version)(&mut version.0, &mut version.1) };
+        if answer != 0 {
+            let why = format!("{}: nvrtcVersion gave {answer}", path.display());
+            return Err(Refusal::Unusable(why));
+        }
         if version < OLDEST {
             let (major, minor) = version;
             return Err(Refusal::Unusable(format!(
@@ -208,6 +220,12 @@ impl Compiler {
         let log = CStr::from_bytes_until_nul(&log)
             .map_or_else(|_| String::new(), |log| log.to_string_lossy().into_owned());
         if compiled != 0 || image.is_empty() {
+            // Where NVRTC itself is broken there is no log.
+            let log = if log.trim().is_empty() {
+                format!("nvrtcCompileProgram gave {compiled}")
+            } else {
+                log
+            };
             return Err(failed(log));
         }
         Ok(Image { bytes: image, log })

@@ -59,8 +59,8 @@ impl Cuda {
         Ok(Self::with(report.info, Box::new(driver), &options))
     }
 
-    /// The kernels on the host, compiled by g++ and kept in `folder`; for tests. Threads of a block take their turns in
-    /// ascending order, or in descending order.
+    /// The kernels on the host, compiled by g++ and kept in `folder`; for tests. Blocks, and a block's threads, take their
+    /// turns in ascending order, or in descending order.
     ///
     /// # Errors
     /// [`OpenError::Request`] where the folder can't be written.
@@ -97,11 +97,11 @@ impl Cuda {
     }
 
     /// The most bytes of device memory that tensors held at once, as the driver's pool counted them since
-    /// [`Cuda::reset_pool_peak`]; `None` for the emulator.
+    /// [`Cuda::reset_pool_peak`].
     ///
     /// # Errors
     /// Device errors.
-    pub fn pool_peak_bytes(&self) -> Result<Option<u64>> {
+    pub fn pool_peak_bytes(&self) -> Result<u64> {
         self.0.driver.pool_peak(false)
     }
 

@@ -16,6 +16,7 @@ use libloading::Library;
 
 use crate::driver::Driver;
 use crate::launch::{Arguments, Grid};
+use crate::pages::Pages;
 use crate::program::{HEADERS, Program};
 
 const HEADER: &str = include_str!("../emulator/emulator.h");
@@ -41,8 +42,17 @@ pub(crate) struct Emulator {
     descending: bool,
     variants: Vec<Program>,
     libraries: Mutex<HashMap<Program, Library>>,
-    /// Each allocation's memory, by its address.
-    memory: Mutex<HashMap<u64, Vec<u128>>>,
+    memory: Mutex<Memory>,
+}
+
+/// What is allocated.
+#[derive(Default)]
+struct Memory {
+    /// By its address.
+    pages: HashMap<u64, Pages>,
+    bytes: u64,
+    /// The most bytes at once.
+    peak: u64,
 }
 
 impl Emulator {
@@ -100,7 +110,7 @@ impl Emulator {
                     "-Wno-clobbered",
                 ])
                 .args([
-                    "-fsanitize=bounds-strict,shift",
+                    "-fsanitize=bounds-strict,shift,alignment",
                     "-fsanitize-undefined-trap-on-error",
                 ])
                 .args(program.options())
@@ -138,20 +148,22 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 
 impl Driver for Emulator {
     fn allocate(&self, bytes: u64) -> Result<Option<u64>, Error> {
-        let mut memory = vec![0u128; (bytes as usize).div_ceil(16).max(1)];
-        let address = memory.as_mut_ptr() as u64;
-        self.memory
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(address, memory);
+        let Some(pages) = Pages::new(bytes) else {
+            return Ok(None);
+        };
+        let address = pages.address();
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.pages.insert(address, pages);
+        memory.bytes += bytes;
+        memory.peak = memory.peak.max(memory.bytes);
         Ok(Some(address))
     }
 
-    fn free(&self, address: u64, _bytes: u64) {
-        self.memory
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&address);
+    fn free(&self, address: u64, bytes: u64) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if memory.pages.remove(&address).is_some() {
+            memory.bytes -= bytes;
+        }
     }
 
     fn set(&self, address: u64, value: u8, bytes: u64) -> Result<(), Error> {
@@ -234,7 +246,11 @@ impl Driver for Emulator {
         Ok(receiver)
     }
 
-    fn pool_peak(&self, _reset: bool) -> Result<Option<u64>, Error> {
-        Ok(None)
+    fn pool_peak(&self, reset: bool) -> Result<u64, Error> {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if reset {
+            memory.peak = memory.bytes;
+        }
+        Ok(memory.peak)
     }
 }

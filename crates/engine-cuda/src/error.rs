@@ -16,6 +16,12 @@ pub enum OpenError {
         /// The oldest that will do.
         wanted: i32,
     },
+    /// The driver's library is not that of a working driver.
+    #[error(
+        "the NVIDIA driver can't be used: {0}; install it anew, in a container run it with `--gpus all`, or use \
+         `--device auto`"
+    )]
+    BrokenDriver(String),
     /// The driver is here and sees no GPU.
     #[error("the NVIDIA driver sees no GPU ({0}); `nvidia-smi` lists what it sees")]
     NoGpu(String),

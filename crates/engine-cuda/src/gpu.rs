@@ -35,17 +35,68 @@ pub fn gpus() -> Result<Vec<GpuReport>, OpenError> {
     Ok(all.filter(|gpu| gpu.capability >= OLDEST_GPU).collect())
 }
 
+/// What the engine calls of libcuda: cudarc panics where it calls what is not there.
+const FUNCTIONS: [&str; 37] = [
+    "cuCtxSetCurrent",
+    "cuDeviceGet",
+    "cuDeviceGetAttribute",
+    "cuDeviceGetCount",
+    "cuDeviceGetName",
+    "cuDevicePrimaryCtxRelease_v2",
+    "cuDevicePrimaryCtxRetain",
+    "cuDeviceTotalMem_v2",
+    "cuDriverGetVersion",
+    "cuEventCreate",
+    "cuEventDestroy_v2",
+    "cuEventRecord",
+    "cuEventSynchronize",
+    "cuFuncSetAttribute",
+    "cuGetErrorName",
+    "cuGetErrorString",
+    "cuInit",
+    "cuLaunchKernel",
+    "cuMemAllocFromPoolAsync",
+    "cuMemFreeAsync",
+    "cuMemFreeHost",
+    "cuMemHostAlloc",
+    "cuMemPoolCreate",
+    "cuMemPoolDestroy",
+    "cuMemPoolGetAttribute",
+    "cuMemPoolSetAttribute",
+    "cuMemPoolTrimTo",
+    "cuMemcpyDtoDAsync_v2",
+    "cuMemcpyDtoHAsync_v2",
+    "cuMemcpyHtoDAsync_v2",
+    "cuMemsetD8Async",
+    "cuModuleGetFunction",
+    "cuModuleLoadData",
+    "cuModuleUnload",
+    "cuStreamCreate",
+    "cuStreamDestroy_v2",
+    "cuStreamSynchronize",
+];
+
 /// Ampere: bf16 on tensor cores.
 const OLDEST_GPU: (i32, i32) = (8, 0);
 
-/// The GPU with this number, or the first.
+/// The GPU with this number, or the first that the engine runs on.
 pub(crate) fn find(index: Option<usize>) -> Result<GpuReport, OpenError> {
     let version = driver_version()?;
     let count = count()?;
-    let index = index.unwrap_or(0);
+    let Some(index) = index else {
+        // Where none will do, the first says why.
+        return (1..count).fold(usable(0, version), |found, index| {
+            found.or_else(|why| usable(index, version).map_err(|_| why))
+        });
+    };
     if index >= count {
         return Err(OpenError::NoSuchIndex { index, count });
     }
+    usable(index, version)
+}
+
+/// The GPU, if the engine runs on it.
+fn usable(index: usize, version: i32) -> Result<GpuReport, OpenError> {
     let gpu = describe(index, version).map_err(|error| OpenError::Request {
         name: format!("cuda:{index}"),
         reason: reason(error),
@@ -68,24 +119,40 @@ pub(crate) fn reason(error: DriverError) -> String {
     }
 }
 
-/// Looks for libcuda, asks for its version and starts it.
+/// Looks for libcuda, and asks for its version and for what it has.
 fn driver_version() -> Result<i32, OpenError> {
     static FOUND: OnceLock<bool> = OnceLock::new();
     // SAFETY: the driver library's initialisers have no preconditions.
     if !*FOUND.get_or_init(|| unsafe { sys::is_culib_present() }) {
         return Err(OpenError::NoDriver);
     }
+    has(&["cuDriverGetVersion", "cuGetErrorName", "cuGetErrorString"])?;
     let mut found = 0;
-    // SAFETY: every driver library has this function, which may be called before anything else.
+    // SAFETY: the library has this function, which may be called before anything else.
     let answer = unsafe { sys::cuDriverGetVersion(&mut found) };
-    answer.result().map_err(|_| OpenError::NoDriver)?;
+    answer
+        .result()
+        .map_err(|error| OpenError::BrokenDriver(format!("cuDriverGetVersion: {}", reason(error))))?;
     if found < OLDEST_DRIVER {
         return Err(OpenError::OldDriver {
             found,
             wanted: OLDEST_DRIVER,
         });
     }
+    has(&FUNCTIONS)?;
     Ok(found)
+}
+
+/// That libcuda has these functions.
+fn has(functions: &[&str]) -> Result<(), OpenError> {
+    // SAFETY: the library was found; nothing is called, so that the type doesn't matter.
+    let missing = functions.iter().find(|name| unsafe {
+        let library = sys::culib();
+        library.get::<unsafe extern "C" fn()>(name.as_bytes()).is_err()
+    });
+    missing.map_or(Ok(()), |name| {
+        Err(OpenError::BrokenDriver(format!("its library has no {name}")))
+    })
 }
 
 fn count() -> Result<usize, OpenError> {

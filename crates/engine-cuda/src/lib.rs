@@ -10,6 +10,7 @@
 
 mod backend;
 mod compiler;
+mod context;
 mod device;
 mod driver;
 #[cfg(feature = "emulator")]
@@ -18,6 +19,8 @@ mod error;
 mod gpu;
 mod kernels;
 mod launch;
+#[cfg(feature = "emulator")]
+mod pages;
 mod program;
 mod waiter;
 

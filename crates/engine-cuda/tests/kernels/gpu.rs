@@ -56,10 +56,7 @@ fn the_pool_holds_what_the_ledger_counts() {
         ops::fill(&b, 2.0).unwrap();
         block_on(ops::add(&a, &b).unwrap().download()).unwrap();
     }
-    let (ledger, pool) = (
-        gpu.ledger().report().peak,
-        gpu.pool_peak_bytes().unwrap().unwrap(),
-    );
+    let (ledger, pool) = (gpu.ledger().report().peak, gpu.pool_peak_bytes().unwrap());
     assert_eq!(ledger, 3 << 22);
     assert!((ledger..=ledger + (4 << 21)).contains(&pool), "{ledger} {pool}");
 }
