@@ -7,12 +7,15 @@
 use std::time::{Duration, Instant};
 
 use anylora_engine::{Backend, DType, DeviceKind, DeviceSpec, MemoryKind, Result, Tensor};
+use anylora_engine_burn::Cpu;
 use anylora_engine_wgpu::{OpenError, OpenOptions, Wgpu};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use pollster::block_on;
 
 /// What was opened.
 pub enum Device {
+    /// The CPU engine.
+    Cpu(Cpu),
     /// A GPU, or the software adapter, by WGSL.
     Wgpu(Wgpu),
     /// An NVIDIA GPU by CUDA.
@@ -26,6 +29,11 @@ pub fn device() -> Device {
         Ok(name) => name.parse().unwrap_or_else(|error| fail(&error)),
         Err(_) => DeviceSpec::Auto,
     };
+    if spec == DeviceSpec::Cpu {
+        let cpu = Cpu::new(None);
+        introduce(&cpu);
+        return Device::Cpu(cpu);
+    }
     #[cfg(feature = "cuda")]
     match (spec, cuda(spec)) {
         (_, Ok(gpu)) => return Device::Cuda(gpu),
@@ -51,7 +59,9 @@ pub fn device() -> Device {
 /// # Errors
 /// What is missing, also for every other device.
 #[cfg(feature = "cuda")]
-pub fn cuda(spec: DeviceSpec) -> std::result::Result<anylora_engine_cuda::Cuda, anylora_engine_cuda::OpenError> {
+pub fn cuda(
+    spec: DeviceSpec,
+) -> std::result::Result<anylora_engine_cuda::Cuda, anylora_engine_cuda::OpenError> {
     let index = match spec {
         DeviceSpec::Cuda(index) => index,
         DeviceSpec::Auto => None,
@@ -64,7 +74,13 @@ pub fn cuda(spec: DeviceSpec) -> std::result::Result<anylora_engine_cuda::Cuda, 
 
 fn introduce<B: Backend>(gpu: &B) {
     let info = gpu.info();
-    eprintln!("{} ({}, {}), {}", info.name, info.backend, info.driver, gpu.caps().tier);
+    eprintln!(
+        "{} ({}, {}), {}",
+        info.name,
+        info.backend,
+        info.driver,
+        gpu.caps().tier
+    );
 }
 
 /// Says what is wrong, and ends the process.
@@ -78,6 +94,10 @@ pub fn fail(error: &dyn std::error::Error) -> ! {
 macro_rules! on_device {
     (|$gpu:ident| $bench:expr) => {
         match $crate::device() {
+            $crate::Device::Cpu(gpu) => {
+                let $gpu = &gpu;
+                $bench
+            }
             $crate::Device::Wgpu(gpu) => {
                 let $gpu = &gpu;
                 $bench
