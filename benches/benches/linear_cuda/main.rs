@@ -13,7 +13,9 @@ mod burn;
 use std::time::{Duration, Instant};
 
 use anylora_benches::{fail, median, random};
-use anylora_engine::{Backend, DType, DeviceSpec, Linear, LinearBackward, MemoryKind, Result, Tensor, Weight};
+use anylora_engine::{
+    Backend, DType, DeviceSpec, Linear, LinearBackward, MemoryKind, Result, Tensor, Weight,
+};
 use anylora_engine_cuda::Cuda;
 use anylora_quant::{BlockSize, Codebook, quantize};
 use half::bf16;
@@ -191,7 +193,10 @@ fn run(gpu: &Cuda, given: Option<f64>, turns: usize) -> Result<()> {
     for (name, n, k) in SHAPES {
         shapes.push((name, [ROWS, n, k], measure(gpu, [ROWS, n, k], true, turns)?));
     }
-    let dense = shapes.iter().flat_map(|(.., lines)| lines).filter(|line| line.dense);
+    let dense = shapes
+        .iter()
+        .flat_map(|(.., lines)| lines)
+        .filter(|line| line.dense);
     let measured = dense.map(|line| line.teraflops).fold(0.0, f64::max);
     let peak = given.map_or(measured, |given| given.max(measured));
     println!("dense bf16 peak: {peak:.0} TFLOP/s");
@@ -216,7 +221,11 @@ fn main() {
         .iter()
         .find_map(|argument| argument.strip_prefix("peak="))
         .map(|text| text.parse::<f64>().unwrap_or_else(|error| fail(&error)));
-    let turns = if arguments.iter().any(|argument| argument == "--test") { 1 } else { TURNS };
+    let turns = if arguments.iter().any(|argument| argument == "--test") {
+        1
+    } else {
+        TURNS
+    };
     let spec = std::env::var("ANYLORA_DEVICE")
         .map_or(Ok(DeviceSpec::Cuda(None)), |name| name.parse())
         .unwrap_or_else(|error| fail(&error));
