@@ -22,11 +22,12 @@ pub fn folder(name: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// What was found for `key` before, else what `find` finds now, which is kept. A cache that can't be read or written
-/// is none.
+/// What was found for `key` before, unless it is to be found `again`, else what `find` finds now, which is kept. A cache
+/// that can't be read or written is none.
 pub fn kept<T: Serialize + DeserializeOwned>(
     name: &str,
     key: &str,
+    again: bool,
     find: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     let hash = hex(&Sha256::digest(key.as_bytes()));
@@ -34,7 +35,10 @@ pub fn kept<T: Serialize + DeserializeOwned>(
     let file = folder
         .as_ref()
         .map(|folder| folder.join(format!("{}.json", &hash[..32])));
-    let before = file.as_ref().and_then(|file| std::fs::read(file).ok());
+    let before = file
+        .as_ref()
+        .filter(|_| !again)
+        .and_then(|file| std::fs::read(file).ok());
     if let Some(found) = before.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
         return Ok(found);
     }

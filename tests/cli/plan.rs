@@ -244,6 +244,7 @@ fn a_device_is_measured_once() {
         (seconds / expected - 1.0).abs() < 1e-9 && seconds > 0.0,
         "{seconds} {expected}"
     );
+    assert!(plan(&["--probe-again"]).1, "the cache is left aside");
     // Another format of the weights is another product.
     let (_, measured) = plan(&["--method", "lora"]);
     assert!(measured);

@@ -35,9 +35,11 @@ impl Surveyed {
     }
 }
 
-/// The weights that products are measured with.
+/// What is measured: products with weights like a run's.
 #[derive(Clone, Copy, Debug)]
-pub struct Format {
+pub struct Probe {
+    /// Whether a figure in the cache is left aside.
+    again: bool,
     /// NF4, with double quantization or without.
     quantized: Option<bool>,
     dense: DType,
@@ -45,9 +47,10 @@ pub struct Format {
     half: bool,
 }
 
-/// The weights of a run's linear layers.
-pub fn format(config: &TrainConfig, stored: DType) -> Format {
-    Format {
+/// The weights of a run's linear layers, measured `again` or as the cache has it.
+pub fn probe(config: &TrainConfig, stored: DType, again: bool) -> Probe {
+    Probe {
+        again,
         quantized: (config.quant == Quant::Nf4).then_some(config.double_quant),
         dense: match config.dtype {
             Dtype::F32 => stored,
@@ -58,14 +61,14 @@ pub fn format(config: &TrainConfig, stored: DType) -> Format {
     }
 }
 
-/// Opens a device. With a format its ceilings are measured, or read from the user's cache.
-pub fn survey(spec: DeviceSpec, format: Option<Format>) -> Result<Surveyed> {
-    with_measured(spec, |opening| Survey { opening, format })
+/// Opens a device. With a probe its ceilings are measured, or read from the user's cache.
+pub fn survey(spec: DeviceSpec, probe: Option<Probe>) -> Result<Surveyed> {
+    with_measured(spec, |opening| Survey { opening, probe })
 }
 
 struct Survey {
     opening: Opening,
-    format: Option<Format>,
+    probe: Option<Probe>,
 }
 
 impl Job for Survey {
@@ -73,7 +76,7 @@ impl Job for Survey {
 
     fn run<B: Backend>(self, backend: B) -> Result<Surveyed> {
         let info = backend.info();
-        let ceilings = self.format.map(|format| ceilings(&backend, format)).transpose()?;
+        let ceilings = self.probe.map(|probe| ceilings(&backend, probe)).transpose()?;
         Ok(Surveyed {
             name: info.name.clone(),
             engine: info.engine,
@@ -86,12 +89,13 @@ impl Job for Survey {
     }
 }
 
-fn ceilings<B: Backend>(backend: &B, format: Format) -> Result<Ceilings> {
-    let Format {
+fn ceilings<B: Backend>(backend: &B, probe: Probe) -> Result<Ceilings> {
+    let Probe {
+        again,
         quantized,
         dense,
         half,
-    } = format;
+    } = probe;
     let activation = match half && backend.caps().has_activation(DType::F16) {
         true => DType::F16,
         false => DType::F32,
@@ -108,7 +112,7 @@ fn ceilings<B: Backend>(backend: &B, format: Format) -> Result<Ceilings> {
             "release"
         },
     );
-    cache::kept("probes", &key, || {
+    cache::kept("probes", &key, again, || {
         anstream::eprintln!("measuring {} for two seconds", backend.info().name);
         block_on(plan::probe(backend, quantized, dense, activation)).map_err(train_error)
     })

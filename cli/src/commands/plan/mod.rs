@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use anylora_checkpoint::ModelConfig;
 use anylora_engine::{Caps, DType, DeviceSpec, Tier};
+use anylora_generate::Prompter;
 use anylora_train::plan::{self, Planner, shapes};
 use anylora_train::{PeakBytes, Quant, TrainConfig, TrainOverrides};
 use clap::{Args, ValueEnum};
@@ -74,6 +75,9 @@ pub struct Plan {
     /// With --device: don't measure, and estimate no time
     #[arg(long)]
     no_probe: bool,
+    /// With --device: measure again, where the figures in the cache are of a busy machine
+    #[arg(long, conflicts_with = "no_probe")]
+    probe_again: bool,
     /// Print JSON on stdout
     #[arg(long)]
     json: bool,
@@ -126,6 +130,8 @@ impl Plan {
             }
             (None, Some(name)) => {
                 let checkpoint = model::open(name)?;
+                // A run has it too, and it counts to what the program takes.
+                let _tokenizer = Prompter::new(&checkpoint).ok();
                 let device = self.survey(&config, plan::stored_dtype(&checkpoint))?;
                 let planner = Planner::of_checkpoint(&checkpoint, caps(device.as_ref()));
                 let files = memory::files_bytes(&model::path(name)?);
@@ -145,8 +151,8 @@ impl Plan {
 
     /// The device that was asked for, with its ceilings where a plan needs them.
     fn survey(&self, config: &TrainConfig, stored: DType) -> Result<Option<Surveyed>> {
-        let format = (!self.no_probe).then(|| device::format(config, stored));
-        self.device(|spec| survey(spec, format))
+        let probe = (!self.no_probe).then(|| device::probe(config, stored, self.probe_again));
+        self.device(|spec| survey(spec, probe))
     }
 
     fn print(

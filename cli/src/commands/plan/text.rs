@@ -38,7 +38,7 @@ pub fn plan(name: &str, config: &TrainConfig, plan: &Plan) -> String {
 pub fn machine(host: &PeakBytes, device: Option<&Surveyed>, seconds: Option<f64>) -> String {
     let mut text = format!("host memory at its highest: about {}\n", HumanBytes(host.total));
     for (kind, what) in [
-        ("program", "the program, its libraries and driver"),
+        ("program", "the program with its libraries, driver and tokenizer"),
         ("device", "the device's memory, which is the host's here"),
         ("transfer", "on the way to the device, or from it"),
         ("batches", "a step's tokens"),

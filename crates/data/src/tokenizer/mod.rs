@@ -6,7 +6,9 @@
 mod config;
 mod stream;
 
-use std::{collections::BTreeSet, ops::Range};
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
 
 pub use config::TokenizerConfig;
 pub use stream::TextStream;
@@ -61,10 +63,10 @@ pub struct Encoding {
     pub offsets: Vec<Range<usize>>,
 }
 
-/// A tokenizer with the roles of its special tokens.
+/// A tokenizer with the roles of its special tokens. Clones share the vocabulary, which takes tens of megabytes.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: Arc<tokenizers::Tokenizer>,
     config: TokenizerConfig,
     special_ids: BTreeSet<u32>,
     bos_id: Option<u32>,
@@ -101,7 +103,7 @@ impl Tokenizer {
             .filter_map(|(id, token)| token.special.then_some(id))
             .collect();
         Ok(Self {
-            inner,
+            inner: Arc::new(inner),
             config,
             special_ids,
             bos_id,
