@@ -94,8 +94,14 @@ pub fn report(error: &anyhow::Error) {
     let cyan = AnsiColor::Cyan.on_default().bold();
     let line = |style: Style, name: &str, text: &str| anstream::eprintln!("{style}{name}:{style:#} {text}");
     line(red, "error", &error.to_string());
+    let mut said = error.to_string();
     for cause in error.chain().skip(1) {
-        anstream::eprintln!("  caused by: {cause}");
+        let cause = cause.to_string();
+        // Many errors end with their cause.
+        if !said.ends_with(&cause) {
+            anstream::eprintln!("  caused by: {cause}");
+        }
+        said = cause;
     }
     if let Some(hint) = notes(error).find_map(|note| note.hint.as_deref()) {
         line(cyan, "hint", hint);

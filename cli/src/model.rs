@@ -144,6 +144,7 @@ pub fn model_error(error: ModelError) -> anyhow::Error {
         ModelError::UnknownFamily { .. }
             | ModelError::UnsupportedConfig { .. }
             | ModelError::Targets(_)
+            | ModelError::Layers { .. }
             | ModelError::Adapter(_)
     );
     let hint = error.hint();

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod adapters;
 mod answers;
 mod check_data;
 mod compare;

@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
-use anylora_checkpoint::{Adapter, FloatType, write_atomically};
+use anyhow::Result;
+use anylora_checkpoint::{Adapter, CheckpointError, FloatType, write_atomically};
 use clap::{Args, ValueEnum};
 
-use crate::error::Annotate;
+use crate::error::{Annotate, request};
 use crate::model::{self, checkpoint_error};
 use crate::output;
 
@@ -48,7 +48,7 @@ impl Export {
         }
         let base = self.model.or(adapter.config.base_model_name_or_path.clone());
         let Some(base) = base else {
-            return Err(crate::error::request("the adapter doesn't name its base model"))
+            return Err(request("the adapter doesn't name its base model"))
                 .hint("--model FOLDER, FILE.gguf or a hub id");
         };
         let checkpoint = model::open(&base).hint("--model names the base model")?;
@@ -61,13 +61,18 @@ impl Export {
             .to_gguf(checkpoint.config(), dtype)
             .map_err(checkpoint_error)?;
         if self.gguf.is_dir() {
-            bail!("{} is a folder", self.gguf.display());
+            let found = format!(
+                "{}: expected a file to write, found a folder",
+                self.gguf.display()
+            );
+            return Err(request(found)).hint(format!("--gguf {}", self.gguf.join("adapter.gguf").display()));
         }
         let path = self.gguf.clone();
         write_atomically(&self.gguf, |file| {
             file.write_all(&bytes)
-                .map_err(|source| anylora_checkpoint::CheckpointError::Io { path, source })
-        })?;
+                .map_err(|source| CheckpointError::Io { path, source })
+        })
+        .map_err(checkpoint_error)?;
         output::print(&format!("{}\n", self.gguf.display()))
     }
 }

@@ -1,9 +1,10 @@
 //! `anylora merge`: base model and adapter become one model.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use anylora_checkpoint::{Adapter, Checkpoint, FloatType, ModelWriter};
+use anylora_checkpoint::{Adapter, Checkpoint, CheckpointError, FloatType, ModelWriter};
 use anylora_engine::Backend;
 use anylora_engine_wgpu::OpenOptions;
 use anylora_generate::Prompter;
@@ -84,7 +85,16 @@ impl Merge {
 
     fn write(&self, checkpoint: &Checkpoint, adapter: &Adapter, dtype: FloatType) -> Result<()> {
         let specs = merged_specs(checkpoint, dtype).map_err(model_error)?;
-        let mut writer = ModelWriter::create(&self.out, specs, SHARD_BYTES).map_err(checkpoint_error)?;
+        let mut writer = match ModelWriter::create(&self.out, specs, SHARD_BYTES) {
+            Err(CheckpointError::Io { path, source }) if source.kind() == ErrorKind::AlreadyExists => {
+                return Err(request(format!(
+                    "{}: expected a new folder to write the model into, found something there",
+                    path.display()
+                )))
+                .hint("--out another folder");
+            }
+            writer => writer.map_err(checkpoint_error)?,
+        };
         let bar = ProgressBar::new(0).with_style(style("merging {wide_bar} {pos}/{len} tensors {eta}")?);
         merge(checkpoint, adapter, &mut writer, |done, of| {
             bar.set_length(of as u64);

@@ -42,4 +42,4 @@ pub use safetensors::{SafetensorsWriter, ShardReader, TensorPiece, TensorSpec};
 pub use tensor::{FloatType, StoredTensor, TensorFormat, TensorInfo, Values};
 pub use tokenizer::TokenizerConfig;
 #[cfg(not(target_arch = "wasm32"))]
-pub use write::{ModelWriter, write_atomically};
+pub use write::{ModelWriter, without_path, write_atomically};

@@ -55,6 +55,16 @@ pub enum ModelError {
     /// Target modules that match no linear layer, or one that can't have an adapter.
     #[error("target modules: {0}")]
     Targets(String),
+    /// Blocks that the model doesn't have.
+    #[error("layers {} to {last}: the model has layers 0 to {}", .first, .count.saturating_sub(1))]
+    Layers {
+        /// The first block asked for.
+        first: usize,
+        /// The last.
+        last: usize,
+        /// The model's blocks.
+        count: usize,
+    },
     /// Token ids that the model doesn't have.
     #[error("token {id} at position {position}: expected below {vocab_size}, the model's vocab_size")]
     Token {
@@ -87,6 +97,7 @@ impl ModelError {
             ),
             Self::Quantize { .. } => Some("load it without quantization: --quant none".to_owned()),
             Self::OutOfRange { .. } => Some("bf16 has the range of f32: --dtype bf16".to_owned()),
+            Self::Layers { count, .. } => Some(format!("--layers 0..{count} is all of them")),
             Self::Targets(_) => Some("--target-modules all-linear, or q_proj,v_proj".to_owned()),
             Self::Token { .. } => {
                 Some("the tokens come from another model's tokenizer: pass the model's own folder".to_owned())

@@ -36,7 +36,7 @@ pub fn merged_specs(checkpoint: &Checkpoint, dtype: FloatType) -> Result<Vec<Ten
 /// them. 4-bit weights are dequantized first, and the adapter is added to what they stand for.
 ///
 /// # Errors
-/// [`ModelError::Tensors`] with every module that the model doesn't have or has in another shape, before anything is
+/// [`ModelError::Adapter`] with every module that the model doesn't have or has in another shape, before anything is
 /// written; file errors.
 pub fn merge(
     checkpoint: &Checkpoint,
@@ -78,10 +78,10 @@ fn check(adapter: &Adapter, specs: &[crate::TensorSpec]) -> Result<()> {
             found: format!("an adapter for {found:?}"),
         });
     }
-    if problems.is_empty() {
+    if problems.is_empty() && !adapter.modules.is_empty() {
         Ok(())
     } else {
-        Err(ModelError::Tensors(problems))
+        Err(ModelError::Adapter(problems))
     }
 }
 

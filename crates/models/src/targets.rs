@@ -31,15 +31,12 @@ impl Targets {
     ///
     /// # Errors
     /// [`ModelError::Targets`] with every name that matches no module, for a module that can't have an adapter, a
-    /// regular expression that is none or matches nothing, and a block that the model doesn't have.
+    /// regular expression that is none or matches nothing; [`ModelError::Layers`].
     pub fn resolve(&self, config: &ModelConfig) -> Result<Vec<(usize, Projection)>> {
         let count = config.num_hidden_layers;
         if let Some(range) = self.layers.iter().find(|range| *range.end() >= count) {
-            let what = format!(
-                "layers {range:?}: the model has layers 0 to {}",
-                count.saturating_sub(1)
-            );
-            return Err(ModelError::Targets(what));
+            let (first, last) = (*range.start(), *range.end());
+            return Err(ModelError::Layers { first, last, count });
         }
         let all = (0..count).flat_map(|layer| Projection::ALL.map(|projection| (layer, projection)));
         let chosen: Vec<_> = match &self.modules {

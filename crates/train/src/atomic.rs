@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use anylora_checkpoint::without_path;
+
 /// Writes `bytes` to `path`. On an error what was at `path` is still there.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -47,15 +49,6 @@ pub(crate) fn write_folder<E: From<io::Error>>(
         std::fs::remove_dir_all(old)?;
     }
     Ok(())
-}
-
-/// The system's error out of one that names the temporary file, which nobody knows.
-fn without_path(error: io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(std::error::Error::source);
-    let code = inner
-        .and_then(|inner| inner.downcast_ref::<io::Error>())
-        .and_then(io::Error::raw_os_error);
-    code.map_or(error, io::Error::from_raw_os_error)
 }
 
 /// Temporary files are for their owner only; what they become is for whom the umask says. That can't be asked for

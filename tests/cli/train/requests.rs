@@ -26,7 +26,11 @@ fn wrong_requests_are_named_and_leave_no_folder() {
         ("--rank", "0", vec!["rank should be from 1 to 1024, found 0"]),
         ("--patience", "2", vec!["patience needs eval_data"]),
         ("--eval-every", "2", vec!["eval_every needs eval_data"]),
-        ("--layers", "0..99", vec!["the model has layers 0 to 1"]),
+        (
+            "--layers",
+            "0..99",
+            vec!["the model has layers 0 to 1", "hint: --layers 0..2"],
+        ),
         ("--format", "parquet", vec!["parquet"]),
         ("--adapter-init", &missing, vec!["missing.jsonl"]),
         ("--model", "nothing-here", vec!["nothing-here"]),

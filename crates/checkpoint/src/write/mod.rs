@@ -6,7 +6,7 @@ mod model;
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use tempfile::{Builder, NamedTempFile, TempDir};
@@ -67,6 +67,7 @@ fn prefix(path: &Path) -> std::ffi::OsString {
 }
 
 fn temporary_file(path: &Path) -> Result<NamedTempFile> {
+    std::fs::create_dir_all(parent(path)).map_err(CheckpointError::io(parent(path)))?;
     let prefix = prefix(path);
     let mut builder = Builder::new();
     builder.prefix(&prefix).suffix(".tmp");
@@ -75,7 +76,16 @@ fn temporary_file(path: &Path) -> Result<NamedTempFile> {
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder
         .tempfile_in(parent(path))
-        .map_err(CheckpointError::io(path))
+        .map_err(|error| CheckpointError::io(path)(without_path(error)))
+}
+
+/// The system's error out of one that names a temporary file, which nobody knows.
+pub fn without_path(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(std::error::Error::source);
+    let code = inner
+        .and_then(|inner| inner.downcast_ref::<io::Error>())
+        .and_then(io::Error::raw_os_error);
+    code.map_or(error, io::Error::from_raw_os_error)
 }
 
 /// A folder beside `path`, which vanishes unless [`appear`] is called.
@@ -88,7 +98,7 @@ pub(crate) fn temporary_folder(path: &Path) -> Result<TempDir> {
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
     builder
         .tempdir_in(parent(path))
-        .map_err(CheckpointError::io(path))
+        .map_err(|error| CheckpointError::io(path)(without_path(error)))
 }
 
 /// Gives a finished folder its name, at which there is nothing or an empty folder.

@@ -1,6 +1,7 @@
 //! What the methods take for models that this machine can't run, by plan.
 
 use anylora_engine::{Caps, DType, Tier};
+use anylora_models::ModelError;
 use serde::Serialize;
 
 use crate::plan::{Plan, plan, shapes};
@@ -48,7 +49,9 @@ pub fn extrapolate(methods: &[Method], shared: &TrainConfig) -> Result<Vec<Extra
             let plan = match planned(shape, &method.configure(shared)) {
                 Ok(Some(plan)) => plan,
                 Ok(None) => continue,
-                Err(TrainError::Model(anylora_models::ModelError::Targets(_))) => return Ok(Vec::new()),
+                Err(TrainError::Model(ModelError::Targets(_) | ModelError::Layers { .. })) => {
+                    return Ok(Vec::new());
+                }
                 Err(error) => return Err(error),
             };
             all.push(Extrapolated {
