@@ -242,7 +242,7 @@ fn each_task_has_its_scores_and_without_one_there_are_losses() {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(
-            !text.contains("accuracy") && !text.contains("held-out loss |"),
+            !text.contains("accuracy") && !text.contains("held-out loss"),
             "{text}"
         );
     }
