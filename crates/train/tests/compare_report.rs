@@ -194,45 +194,39 @@ fn what_is_left_out_is_told_and_one_method_is_enough() {
     assert!(page.contains("not measured"), "a ratio to LoRA needs LoRA");
 }
 
-#[test]
-fn each_task_has_its_scores_and_without_one_there_are_losses() {
-    let metrics = |task: Option<HeldOutTask>, scores: &[(Metric, f64)], eval_loss: Option<f32>| {
-        let out = tempfile::tempdir().unwrap();
-        let (report, finished) = report_of(&Method::ALL, Vec::new(), |method, seed| {
-            let mut run = run(method, seed);
-            run.summary.eval_loss = eval_loss;
-            run.evaluation = Evaluation {
-                task,
-                examples: 10,
-                truncated: 3,
-                scores: scores
-                    .iter()
-                    .map(|&(metric, value)| {
-                        let interval = [value - 0.1, value + 0.1];
-                        (metric, Score { value, interval })
-                    })
-                    .collect(),
-            };
-            run
-        });
-        report.write(out.path(), &finished).unwrap();
-        let read = |name: &str| std::fs::read_to_string(out.path().join(name)).unwrap();
-        let json: serde_json::Value = serde_json::from_str(&read("report.json")).unwrap();
-        let (page, markdown) = (read("report.html"), read("report.md"));
-        (json, page, markdown, read("tables/runs.csv"))
+/// The run of a task with these scores, whose held-out data have no loss.
+fn scored(method: Method, seed: u64, task: Option<HeldOutTask>, scores: &[(Metric, f64)]) -> Finished {
+    let mut run = run(method, seed);
+    run.summary.eval_loss = None;
+    let score = |&(metric, value): &(Metric, f64)| {
+        let interval = [value - 0.1, value + 0.1];
+        (metric, Score { value, interval })
     };
+    run.evaluation = Evaluation {
+        task,
+        examples: 10,
+        truncated: 3,
+        scores: scores.iter().map(score).collect(),
+    };
+    run
+}
+
+#[test]
+fn a_task_has_its_scores_in_every_form_of_the_report() {
+    let out = tempfile::tempdir().unwrap();
     let scores = [(Metric::ExactMatch, 0.25), (Metric::F1, 0.5)];
-    let (json, page, markdown, csv) = metrics(Some(HeldOutTask::Qa), &scores, None);
+    let (report, finished) = report_of(&Method::ALL, Vec::new(), |method, seed| {
+        scored(method, seed, Some(HeldOutTask::Qa), &scores)
+    });
+    report.write(out.path(), &finished).unwrap();
+    let read = |name: &str| std::fs::read_to_string(out.path().join(name)).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&read("report.json")).unwrap();
     assert_eq!(json["metric"], "f1");
-    assert_eq!(
-        json["methods"][2]["exact_match"]["values"],
-        serde_json::json!([0.25, 0.25])
-    );
-    assert_eq!(
-        json["methods"][2]["f1"]["over_examples"],
-        serde_json::json!([0.4, 0.6])
-    );
-    for text in [&page, &markdown] {
+    let method = &json["methods"][2];
+    assert_eq!(method["exact_match"]["values"], serde_json::json!([0.25, 0.25]));
+    assert_eq!(method["f1"]["over_examples"], serde_json::json!([0.4, 0.6]));
+    for name in ["report.html", "report.md"] {
+        let text = read(name);
         for part in [
             "exact match",
             "50.0 %",
@@ -246,28 +240,31 @@ fn each_task_has_its_scores_and_without_one_there_are_losses() {
             "{text}"
         );
     }
-    let header = csv.lines().next().unwrap();
-    assert!(
-        header.contains("exact_match,exact_match_low,exact_match_high,f1"),
-        "{header}"
-    );
-
-    let scores = [Metric::Rouge1, Metric::Rouge2, Metric::RougeL].map(|metric| (metric, 0.125));
-    let (json, page, ..) = metrics(Some(HeldOutTask::Summarization), &scores, Some(1.5));
-    assert_eq!(json["metric"], "rougeL");
-    for part in [
-        "ROUGE-1",
-        "ROUGE-2",
-        "ROUGE-L",
-        "12.5 %",
-        "held-out loss",
-        "1.5000",
+    for (name, part) in [
+        ("runs", "exact_match,exact_match_low,exact_match_high,f1"),
+        ("methods", "f1,f1_low,f1_high,f1_over_examples_low"),
     ] {
-        assert!(page.contains(part), "{part}: {page}");
+        let table = read(&format!("tables/{name}.csv"));
+        assert!(table.lines().next().unwrap().contains(part), "{table}");
     }
-    let (json, page, ..) = metrics(None, &[], None);
-    assert_eq!(json["metric"], "train_loss");
-    assert!(page.contains("Smoothed training loss at the end"), "{page}");
+}
+
+#[test]
+fn methods_are_judged_by_what_their_task_has_or_else_by_losses() {
+    let rouge = [Metric::Rouge1, Metric::Rouge2, Metric::RougeL].map(|metric| (metric, 0.125));
+    let runs = Method::ALL.map(|method| scored(method, 1, Some(HeldOutTask::Summarization), &rouge));
+    let found = anylora_train::compare::analyse(&Method::ALL, &runs).unwrap();
+    assert_eq!(found.metric, Metric::RougeL);
+    assert_eq!(found.metrics.len(), 4);
+    for (eval_loss, metric) in [(Some(0.5), Metric::EvalLoss), (None, Metric::TrainLoss)] {
+        let runs = Method::ALL.map(|method| {
+            let mut run = scored(method, 1, None, &[]);
+            run.summary.eval_loss = eval_loss;
+            run
+        });
+        let found = anylora_train::compare::analyse(&Method::ALL, &runs).unwrap();
+        assert_eq!(found.metric, metric);
+    }
 }
 
 #[test]
