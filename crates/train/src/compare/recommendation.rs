@@ -164,7 +164,7 @@ fn quality(chosen: &MethodFigures, best: &MethodFigures, metric: Metric, how: &s
         false => format!("{value:.4}"),
     };
     let name = metric.label();
-    Some(if chosen.method == best.method {
+    Some(if metric.gain(other, one) <= 0.0 {
         format!("It has the best {name}, {}.", value(one))
     } else {
         format!(
