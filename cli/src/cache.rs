@@ -110,6 +110,23 @@ pub fn fingerprint(path: &Path) -> Result<String> {
     Ok(text)
 }
 
+/// The SHA-256 of a file in lower-case hexadecimal digits.
+pub fn digest(path: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    let mut read = || {
+        let mut file = std::fs::File::open(path)?;
+        let mut part = vec![0; 1 << 16];
+        loop {
+            match file.read(&mut part)? {
+                0 => return Ok::<_, std::io::Error>(()),
+                count => hash.update(&part[..count]),
+            }
+        }
+    };
+    read().with_context(|| format!("{} could not be read", path.display()))?;
+    Ok(hex(&hash.finalize()))
+}
+
 /// The SHA-256 of some bytes in lower-case hexadecimal digits.
 pub fn hash(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))

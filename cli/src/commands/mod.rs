@@ -1,5 +1,6 @@
 //! One file a command: its arguments (whose docs are its `--help`), and what it prints.
 
+mod answering;
 mod chat;
 mod check_data;
 mod compare;

@@ -37,7 +37,7 @@ pub use folder::{Files, SideFiles};
 pub use generation::GenerationConfig;
 pub use pack::{MAX_PART_BYTES, PackManifest, PackPart, PackQuantization, split_part};
 #[cfg(not(target_arch = "wasm32"))]
-pub use pack::{PackTensor, PackWriter};
+pub use pack::{PackTensor, PackWriter, shard_bytes};
 pub use safetensors::{SafetensorsWriter, ShardReader, TensorPiece, TensorSpec};
 pub use tensor::{FloatType, StoredTensor, TensorFormat, TensorInfo, Values};
 pub use tokenizer::TokenizerConfig;

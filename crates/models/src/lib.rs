@@ -4,7 +4,7 @@
 //! - [`Loader`]: makes a [`Model`] out of tensors that arrive one at a time, quantizing linear layers on the way.
 //! - [`StreamLoader`]: the same out of safetensors files that arrive in pieces.
 //! - `Packed`: quantized layers kept in a file for the next start.
-//! - `pack`: a model as a folder of parts for the browser.
+//! - `pack`: a model as a folder of parts for the browser; `weight_file_bytes`: how large a model is on disk.
 //! - [`Model`]: embedding, blocks from a [`anylora_nn::BlockSource`], final norm and head.
 //! - [`adapters`]: a PEFT adapter's matrices on the device.
 //! - [`Targets`]: which linear layers an adapter goes on.
@@ -38,7 +38,7 @@ pub use layout::{Role, TensorSpec, layout};
 pub use load::{LoadOptions, Loader, Quantization};
 pub use model::Model;
 #[cfg(not(target_arch = "wasm32"))]
-pub use pack::pack;
+pub use pack::{pack, weight_file_bytes};
 #[cfg(not(target_arch = "wasm32"))]
 pub use packed::Packed;
 pub use stream::StreamLoader;

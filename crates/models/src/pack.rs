@@ -14,8 +14,8 @@
 use std::path::Path;
 
 use anylora_checkpoint::{
-    Checkpoint, FloatType, PackManifest, PackQuantization, PackTensor, PackWriter, StoredTensor,
-    TensorFormat, Values,
+    Checkpoint, FloatType, MAX_PART_BYTES, PackManifest, PackQuantization, PackTensor, PackWriter,
+    StoredTensor, TensorFormat, Values, shard_bytes,
 };
 use anylora_engine::{Caps, Dry};
 use anylora_quant::{Absmax, BlockSize, Codebook, DYNAMIC_MAP_SIGNED, NESTED_BLOCK, QuantError, Quantized4};
@@ -81,6 +81,32 @@ pub fn pack(
         None => PackQuantization::None,
     };
     Ok(writer.finish(name, quantization)?)
+}
+
+/// Bytes of the weight files of a checkpoint's model where it is kept on disk as `options` holds it; nothing is written.
+/// With quantization these are the safetensors files that [`pack`] writes with the largest shards, else one file of all
+/// tensors in the type `options.dense`, norms and biases too, or as stored (llama.cpp's blocks in F16).
+///
+/// # Errors
+/// A tensor that is missing, or of which a row is larger than a shard.
+pub fn weight_file_bytes(checkpoint: &Checkpoint, options: LoadOptions) -> Result<u64> {
+    let mut tensors = Vec::new();
+    for spec in &layout(checkpoint.config())? {
+        let form = match (
+            form(checkpoint, spec, options.quantization)?,
+            options.quantization,
+            options.dense,
+        ) {
+            (Form::Dense(_), None, Some(dtype)) => Form::Dense(dtype),
+            (form, ..) => form,
+        };
+        push_tensors(spec, form, &mut tensors);
+    }
+    let max_bytes = match options.quantization {
+        Some(_) => MAX_PART_BYTES as usize,
+        None => usize::MAX,
+    };
+    Ok(shard_bytes(tensors, max_bytes)?.iter().sum())
 }
 
 /// Whether the checkpoint has the model's tensors.

@@ -7,9 +7,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anylora_checkpoint::{Checkpoint, FloatType, PackQuantization, TensorFormat};
+use anylora_checkpoint::{
+    Adapter, AdapterConfig, Checkpoint, FloatType, ModelWriter, PackQuantization, TargetModules, TensorFormat,
+};
 use anylora_engine_burn::Cpu;
-use anylora_models::{LoadOptions, Loader, Quantization, pack};
+use anylora_models::merge::{merge, merged_specs};
+use anylora_models::{LoadOptions, Loader, Quantization, pack, weight_file_bytes};
 
 fn fixture(name: &str) -> Checkpoint {
     let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
@@ -94,6 +97,64 @@ fn the_same_model_gives_the_same_bytes() {
     assert_eq!(manifest("a"), manifest("b"));
     let (first, last) = (counts[0], counts[counts.len() - 1]);
     assert_eq!((first.0, last.0), (0, last.1));
+}
+
+#[test]
+fn the_size_on_disk_is_that_of_what_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let single = Quantization {
+        double: false,
+        ..Quantization::nf4()
+    };
+    for source in [
+        "tiny/tiny-llama",
+        "tiny/tiny-qwen2",
+        "tiny/tiny-llama-bnb-nf4",
+        "gguf/tiny-llama.gguf",
+    ] {
+        let checkpoint = fixture(source);
+        for quantization in [Quantization::nf4(), single] {
+            let path = folder.path().join("pack");
+            let options = LoadOptions {
+                quantization: Some(quantization),
+                dense: Some(FloatType::BF16),
+                ..LoadOptions::default()
+            };
+            let manifest = pack(
+                &checkpoint,
+                options.quantization,
+                &path,
+                "Tiny",
+                usize::MAX,
+                |_, _| {},
+            );
+            let written: u64 = manifest.unwrap().shards.iter().map(|shard| shard.bytes).sum();
+            assert_eq!(
+                weight_file_bytes(&checkpoint, options).unwrap(),
+                written,
+                "{source}"
+            );
+        }
+    }
+    let checkpoint = fixture("tiny/tiny-qwen2");
+    let path = folder.path().join("dense");
+    let specs = merged_specs(&checkpoint, FloatType::BF16).unwrap();
+    let mut writer = ModelWriter::create(&path, specs, usize::MAX).unwrap();
+    let config = AdapterConfig::new(8, 16.0, TargetModules::AllLinear);
+    merge(
+        &checkpoint,
+        &Adapter::new(config, Default::default()),
+        &mut writer,
+        |_, _| {},
+    )
+    .unwrap();
+    writer.finish().unwrap();
+    let written = path.join("model.safetensors").metadata().unwrap().len();
+    let dense = LoadOptions {
+        dense: Some(FloatType::BF16),
+        ..LoadOptions::default()
+    };
+    assert_eq!(weight_file_bytes(&checkpoint, dense).unwrap(), written);
 }
 
 #[test]

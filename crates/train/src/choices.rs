@@ -77,3 +77,19 @@ choice! {
         All = "all",
     }
 }
+
+choice! {
+    /// What held-out data are evaluated as, beside their loss.
+    HeldOutTask {
+        /// What their content says
+        Auto = "auto",
+        /// The loss alone
+        None = "none",
+        /// How often the right label word is the likeliest: accuracy, macro F1
+        Classification = "classification",
+        /// How well questions about a passage are answered: exact match, F1
+        Qa = "qa",
+        /// How near texts come to the reference: ROUGE-1, -2 and -L
+        Summarization = "summarization",
+    }
+}

@@ -23,7 +23,7 @@ pub mod snapshot;
 mod tensorboard;
 mod trainer;
 
-pub use choices::{Dtype, Method, Quant, Schedule, TrainOn};
+pub use choices::{Dtype, HeldOutTask, Method, Quant, Schedule, TrainOn};
 pub use config::{TrainConfig, TrainOverrides};
 pub use config_file::ConfigError;
 pub use error::TrainError;

@@ -260,11 +260,6 @@ impl<B: Backend> Trainer<B> {
         Ok(((nll / tokens) as f32, tokens as usize))
     }
 
-    /// Turns dropout off until the next step: for evaluations from outside.
-    pub fn without_dropout(&mut self) {
-        self.adapters.set_dropout(0.0, 0, 0);
-    }
-
     /// The base model.
     pub fn model(&self) -> &Model<B> {
         &self.model

@@ -10,9 +10,10 @@ use std::path::Path;
 
 use anylora_train::compare::report::{About, Report};
 use anylora_train::compare::{
-    Classified, Evaluation, Finished, Measured, NotRun, Planned, Settings, WARM_UP,
+    Evaluation, Finished, Measured, Metric, NotRun, Planned, Score, Settings, WARM_UP,
 };
-use anylora_train::{EvalMetric, Method, PeakBytes, StepMetric, Summary, TrainConfig};
+use anylora_train::evaluation::AnswerSettings;
+use anylora_train::{EvalMetric, HeldOutTask, Method, PeakBytes, StepMetric, Summary, TrainConfig};
 
 /// A run of 20 steps whose loss falls and whose steps take the same time but for the warm-up's.
 fn run(method: Method, seed: u64) -> Finished {
@@ -50,6 +51,10 @@ fn run(method: Method, seed: u64) -> Finished {
         .into(),
     };
     let accuracy = 0.85 - gap + 0.01 * seed as f64;
+    let score = |value: f64| Score {
+        value,
+        interval: [value - 0.035, value + 0.035],
+    };
     Finished {
         planned: Planned { method, seed },
         summary: Summary {
@@ -68,15 +73,15 @@ fn run(method: Method, seed: u64) -> Finished {
         measured: Measured {
             peak_device_bytes: peak,
             starts: vec![0],
+            base_file_bytes: weights + 1024,
         },
         evaluation: Evaluation {
-            classification: Some(Classified {
-                examples: 400,
-                accuracy,
-                accuracy_interval: [accuracy - 0.035, accuracy + 0.035],
-                macro_f1: accuracy,
-                macro_f1_interval: [accuracy - 0.035, accuracy + 0.035],
-            }),
+            task: Some(HeldOutTask::Classification),
+            examples: 400,
+            truncated: 0,
+            scores: [Metric::Accuracy, Metric::MacroF1]
+                .map(|metric| (metric, score(accuracy)))
+                .into(),
         },
         evals: vec![EvalMetric {
             step: 20,
@@ -89,10 +94,20 @@ fn run(method: Method, seed: u64) -> Finished {
 }
 
 fn report(methods: &[Method], not_run: Vec<NotRun>) -> (Report, Vec<Finished>) {
+    report_of(methods, not_run, run)
+}
+
+fn report_of(
+    methods: &[Method],
+    not_run: Vec<NotRun>,
+    run: impl Fn(Method, u64) -> Finished,
+) -> (Report, Vec<Finished>) {
     let settings = Settings {
         methods: Method::ALL.to_vec(),
         seeds: 2,
         memory_limit: Some(16 << 20),
+        task: HeldOutTask::Auto,
+        answers: AnswerSettings::default(),
         command: "anylora compare --model 'a <model>' --data train.jsonl".to_owned(),
         settings: TrainConfig {
             model: Some("a <model>".to_owned()),
@@ -177,6 +192,79 @@ fn what_is_left_out_is_told_and_one_method_is_enough() {
         2
     );
     assert!(page.contains("not measured"), "a ratio to LoRA needs LoRA");
+}
+
+/// The run of a task with these scores, whose held-out data have no loss.
+fn scored(method: Method, seed: u64, task: Option<HeldOutTask>, scores: &[(Metric, f64)]) -> Finished {
+    let mut run = run(method, seed);
+    run.summary.eval_loss = None;
+    let score = |&(metric, value): &(Metric, f64)| {
+        let interval = [value - 0.1, value + 0.1];
+        (metric, Score { value, interval })
+    };
+    run.evaluation = Evaluation {
+        task,
+        examples: 10,
+        truncated: 3,
+        scores: scores.iter().map(score).collect(),
+    };
+    run
+}
+
+#[test]
+fn a_task_has_its_scores_in_every_form_of_the_report() {
+    let out = tempfile::tempdir().unwrap();
+    let scores = [(Metric::ExactMatch, 0.25), (Metric::F1, 0.5)];
+    let (report, finished) = report_of(&Method::ALL, Vec::new(), |method, seed| {
+        scored(method, seed, Some(HeldOutTask::Qa), &scores)
+    });
+    report.write(out.path(), &finished).unwrap();
+    let read = |name: &str| std::fs::read_to_string(out.path().join(name)).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&read("report.json")).unwrap();
+    assert_eq!(json["metric"], "f1");
+    let method = &json["methods"][2];
+    assert_eq!(method["exact_match"]["values"], serde_json::json!([0.25, 0.25]));
+    assert_eq!(method["f1"]["over_examples"], serde_json::json!([0.4, 0.6]));
+    for name in ["report.html", "report.md"] {
+        let text = read(name);
+        for part in [
+            "exact match",
+            "50.0 %",
+            "40.0 % to 60.0 %",
+            "evaluated as qa; 3 were shortened",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(
+            !text.contains("accuracy") && !text.contains("held-out loss"),
+            "{text}"
+        );
+    }
+    for (name, part) in [
+        ("runs", "exact_match,exact_match_low,exact_match_high,f1"),
+        ("methods", "f1,f1_low,f1_high,f1_over_examples_low"),
+    ] {
+        let table = read(&format!("tables/{name}.csv"));
+        assert!(table.lines().next().unwrap().contains(part), "{table}");
+    }
+}
+
+#[test]
+fn methods_are_judged_by_what_their_task_has_or_else_by_losses() {
+    let rouge = [Metric::Rouge1, Metric::Rouge2, Metric::RougeL].map(|metric| (metric, 0.125));
+    let runs = Method::ALL.map(|method| scored(method, 1, Some(HeldOutTask::Summarization), &rouge));
+    let found = anylora_train::compare::analyse(&Method::ALL, &runs).unwrap();
+    assert_eq!(found.metric, Metric::RougeL);
+    assert_eq!(found.metrics.len(), 4);
+    for (eval_loss, metric) in [(Some(0.5), Metric::EvalLoss), (None, Metric::TrainLoss)] {
+        let runs = Method::ALL.map(|method| {
+            let mut run = scored(method, 1, None, &[]);
+            run.summary.eval_loss = eval_loss;
+            run
+        });
+        let found = anylora_train::compare::analyse(&Method::ALL, &runs).unwrap();
+        assert_eq!(found.metric, metric);
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `anylora compare` with a tiny model: on software Vulkan, killed on the CPU engine, and asked for what can't be.
 
 mod requests;
+mod tasks;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

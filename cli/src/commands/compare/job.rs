@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use anylora_data::{Dataset, EncodeOptions, Encoder, Position};
+use anylora_data::Position;
 use anylora_engine::Backend;
 use anylora_train::compare::report::{About, Report};
 use anylora_train::compare::{Finished, Inputs, NotRun, Outcome, Planned, RunEvent, Settings, run_one};
-use anylora_train::evaluation::Task;
 use anylora_train::plan::Planner;
-use anylora_train::{Method, TrainConfig, prepare};
+use anylora_train::{Method, TrainConfig, TrainError, prepare};
 use pollster::block_on;
 
+use super::held_out::{self, Evaluated};
 use super::train_error;
 use crate::commands::train::files::Files;
 use crate::commands::train::fit::expect_room;
@@ -37,47 +37,41 @@ pub struct Opened {
     config: TrainConfig,
     files: Files,
     held_out_examples: Option<usize>,
-    task: Option<(Task, Encoder)>,
+    evaluated: Option<Evaluated>,
 }
 
 impl Job {
     /// Opens model and data: what is wrong with them shows before a device is opened.
     pub fn open(self) -> Result<Opened> {
         let mut config = self.settings.settings.clone();
-        let files = Files::open(&mut config)?;
-        let held_out = match &config.eval_data {
-            Some(path) => Some(prepare::open(path, config.format.as_deref()).map_err(train_error)?),
+        let eval_data = config.eval_data.clone();
+        let form = match &eval_data {
+            Some(path) => Some(held_out::form(path, &self.settings)?),
             None => None,
         };
-        let task = match (&config.eval_data, &held_out) {
-            (Some(path), Some(data)) if has_labels(data)? => {
-                let options = EncodeOptions {
-                    max_length: None,
-                    ..EncodeOptions::default()
-                };
-                let (tokenizer, template) = (
-                    files.prompter.tokenizer().clone(),
-                    files.prompter.template().cloned(),
-                );
-                let task = Task::open(path, None).map_err(train_error)?;
-                Some((task, Encoder::new(tokenizer, template, options)?))
-            }
-            _ => None,
-        };
+        if let Some((_, false)) = form {
+            config.eval_data = None;
+        }
+        let files = Files::open(&mut config)?;
+        config.eval_data.clone_from(&eval_data);
+        let (mut evaluated, mut held_out_examples) = (None, None);
+        if let (Some(path), Some((form, _))) = (&eval_data, form) {
+            evaluated = Evaluated::open(path, form, &self.settings, &files)?;
+            held_out_examples = Some(match &evaluated {
+                Some(evaluated) => evaluated.task().len(),
+                None => prepare::open(path, config.format.as_deref())
+                    .map_err(train_error)?
+                    .len(),
+            });
+        }
         Ok(Opened {
             job: self,
             config,
             files,
-            held_out_examples: held_out.map(|data| data.len()),
-            task,
+            held_out_examples,
+            evaluated,
         })
     }
-}
-
-/// Whether held-out records say their class.
-fn has_labels(data: &Dataset) -> Result<bool> {
-    let first = data.value(0)?;
-    Ok(first.get("label").is_some_and(|label| !label.is_null()) && first.get("completion").is_some())
 }
 
 impl crate::engine::Job for Opened {
@@ -172,7 +166,7 @@ impl Opened {
             data: &self.files.data,
             held_out: &self.files.held_out,
             adapter: self.files.adapter.as_ref(),
-            task: self.task.as_ref().map(|(task, encoder)| (task, encoder)),
+            evaluating: self.evaluated.as_ref().map(Evaluated::evaluating),
         };
         let mut progress = Progress::new()?;
         let mut finished = Vec::new();
@@ -193,7 +187,7 @@ impl Opened {
             let outcome = block_on(run_one(backend, &inputs, &config, &folder, &mut |event| {
                 show(&mut progress, event)
             }));
-            let outcome = outcome.map_err(train_error).hint(format!(
+            let outcome = outcome.map_err(told).hint(format!(
                 "anylora compare --resume --out {} goes on where it stopped",
                 out.display()
             ));
@@ -219,7 +213,10 @@ impl Opened {
         let specs =
             anylora_models::layout(self.files.checkpoint.config()).map_err(crate::model::model_error)?;
         let numbers = |spec: &anylora_models::TensorSpec| spec.shape.iter().product::<usize>();
-        let words = self.task.iter().flat_map(|(task, _)| &task.words);
+        let words = self
+            .evaluated
+            .iter()
+            .flat_map(|evaluated| evaluated.task().words());
         Ok(About {
             program: format!("anylora {}", env!("CARGO_PKG_VERSION")),
             date: jiff::Timestamp::now().to_string().chars().take(10).collect(),
@@ -239,6 +236,14 @@ impl Opened {
     }
 }
 
+/// An error of a run, with what is known of it.
+fn told(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast::<TrainError>() {
+        Ok(error) => train_error(error),
+        Err(error) => error,
+    }
+}
+
 /// A model's name: of a path the last part, of a hub id all of it.
 fn short(model: &str) -> String {
     let path = Path::new(model);
@@ -251,8 +256,8 @@ fn short(model: &str) -> String {
 fn show(progress: &mut Progress, event: RunEvent<'_>) -> std::ops::ControlFlow<()> {
     match event {
         RunEvent::Train(event) => progress.observe(event),
-        RunEvent::Classifying { done, total } => {
-            progress.count("classifying", done, total);
+        RunEvent::Evaluating { done, total } => {
+            progress.count("evaluating", done, total);
             std::ops::ControlFlow::Continue(())
         }
         RunEvent::Loading { .. } => std::ops::ControlFlow::Continue(()),

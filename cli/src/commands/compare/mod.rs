@@ -1,5 +1,6 @@
 //! `anylora compare`: LoRA and QLoRA, head to head.
 
+mod held_out;
 mod job;
 
 use std::path::PathBuf;
@@ -8,7 +9,8 @@ use anyhow::Result;
 use anylora_engine::DeviceSpec;
 use anylora_engine_wgpu::OpenOptions;
 use anylora_train::compare::Settings;
-use anylora_train::{Dtype, Method, TrainConfig, TrainError, TrainOverrides};
+use anylora_train::evaluation::AnswerSettings;
+use anylora_train::{Dtype, HeldOutTask, Method, TrainConfig, TrainError, TrainOverrides};
 use clap::Args;
 
 use super::plan::size::Size;
@@ -18,8 +20,14 @@ use crate::error::{Annotate, request};
 
 /// Train LoRA and QLoRA on the same data, seeds and batches, evaluate each, and report what they cost and are worth.
 ///
-/// Held-out data (--eval-data) are measured by their loss, and where their records have a `label` by accuracy too. The
-/// folder gets `report.html` (one file that opens anywhere), `report.md`, `report.json`, `tables/` (CSV), `plots/`
+/// Held-out data (--eval-data) are measured by their loss and, where their content says what they are, by more:
+/// accuracy and macro F1 of records with `label` and `completion` and of GLUE's own TSV files of SST-2 and MNLI; exact
+/// match and F1 of SQuAD's JSON files (1.1 and 2.0); ROUGE-1, -2 and -L of records with a text and its summary
+/// (`document`, `article`, `dialogue` or `text`; `summary` or `highlights`). GLUE's and SQuAD's files and summaries are
+/// nothing that training reads: of them the scores are all. All is counted as `anylora evaluate` does it, with a bootstrap
+/// interval over examples and Student's t interval over seeds.
+///
+/// The folder gets `report.html` (one file that opens anywhere), `report.md`, `report.json`, `tables/` (CSV), `plots/`
 /// (SVG), and under `runs/` a run folder for each method and seed. Whatever it is stopped in, --resume goes on there.
 ///
 /// All options of `anylora train` shape the runs but --quant and --double-quant, which --methods sets; dense weights
@@ -28,6 +36,7 @@ use crate::error::{Annotate, request};
 #[command(after_help = "Examples:\n  \
     anylora compare --model HuggingFaceTB/SmolLM2-135M-Instruct --data train.jsonl --eval-data test.jsonl \\\n    \
     --steps 200 --seeds 3 --out compare/first\n  \
+    anylora compare --model model.gguf --data train.jsonl --eval-data dev-v2.0.json --max-tokens 16 --out compare/qa\n  \
     anylora compare --config run.toml --methods lora,qlora-dq --memory-limit 12GiB --out compare/second\n  \
     anylora compare --resume --out compare/first")]
 pub struct Compare {
@@ -52,6 +61,11 @@ pub struct Compare {
     /// Print the report as JSON on stdout, instead of the page's path
     #[arg(long)]
     json: bool,
+    /// What the held-out data are evaluated as, beside their loss
+    #[arg(long, value_enum, value_name = "TASK", help_heading = "Evaluation")]
+    task: Option<HeldOutTask>,
+    #[command(flatten, next_help_heading = "Evaluation")]
+    answers: AnswerSettings,
     #[command(flatten)]
     settings: TrainOverrides,
 }
@@ -108,6 +122,13 @@ impl Compare {
         let layers = [base, file, self.settings.clone()];
         let config = Method::QloraDq.configure(&TrainConfig::resolve(layers).or_request()?);
         files::expect_model_and_data(&config)?;
+        let needs_data = !matches!(self.task, None | Some(HeldOutTask::Auto | HeldOutTask::None));
+        if needs_data && config.eval_data.is_none() {
+            return Err(request(
+                "--task says what the held-out data are, and there are none",
+            ))
+            .hint("--eval-data FILE");
+        }
         let settings = Settings {
             methods: match self.methods.is_empty() {
                 true => Method::ALL.to_vec(),
@@ -115,7 +136,9 @@ impl Compare {
             },
             seeds: usize::from(self.seeds.unwrap_or(2)),
             memory_limit: self.memory_limit.map(|size| size.0),
+            task: self.task.unwrap_or(HeldOutTask::Auto),
             command: command_line(),
+            answers: self.answers.clone(),
             settings: config,
         };
         let twice = |(place, method): (usize, &Method)| settings.methods[..place].contains(method);
@@ -146,6 +169,8 @@ impl Compare {
         asked.device.clone_from(&begun.settings.device);
         let same = asked == begun.settings
             && (self.methods.is_empty() || self.methods == begun.methods)
+            && self.task.is_none_or(|task| task == begun.task)
+            && (self.answers == AnswerSettings::default() || self.answers == begun.answers)
             && self.seeds.is_none_or(|seeds| usize::from(seeds) == begun.seeds)
             && self
                 .memory_limit

@@ -1,32 +1,29 @@
 //! An evaluation on a device.
 
-use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use anylora_checkpoint::{Adapter, Checkpoint};
 use anylora_data::{Dataset, Encoder};
 use anylora_engine::Backend;
-use anylora_generate::{GenerationOptions, Prompter};
+use anylora_generate::Prompter;
 use anylora_models::Model;
 use anylora_nn::Adapters;
 use anylora_train::evaluation::{
-    self, Classification, EvalOptions, GenerationScores, Perplexity, QaScores, QaTask, Question, Results,
-    Task,
+    self, Answer, Classification, EvalOptions, GenerationScores, Perplexity, QaScores, QaTask, Question,
+    Results, Task,
 };
 use anylora_train::metrics::Stemming;
 use pollster::block_on;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use super::answers::{Answer, Answering};
 use super::check::Check;
 use super::progress::Progress;
 use super::{Evaluate, train_error};
-use crate::cache::hex;
+use crate::cache;
+use crate::commands::answering::Encoded;
 use crate::engine::Job;
 use crate::model::{self, load_adapter};
 
@@ -39,9 +36,13 @@ pub enum Data {
 }
 
 impl Data {
-    /// Whether the model answers in texts.
-    pub const fn is_generated(&self) -> bool {
-        matches!(self, Self::Qa(_) | Self::Questions(_))
+    /// What is asked, where the model answers in texts.
+    pub fn questions(&self) -> Option<&[Question]> {
+        match self {
+            Self::Texts(_) | Self::Task(_) => None,
+            Self::Qa(task) => Some(&task.questions),
+            Self::Questions(questions) => Some(questions),
+        }
     }
 }
 
@@ -62,6 +63,8 @@ pub struct Opened<'a> {
     pub encoder: Encoder,
     pub prompter: Prompter,
     pub check: Option<Check>,
+    /// Of the questions, where the model answers in texts.
+    pub prompts: Vec<Encoded>,
     pub options: EvalOptions,
 }
 
@@ -115,7 +118,7 @@ impl Job for Opened<'_> {
                 let texts: Vec<&str> = answers.iter().map(|text| text.answer.as_str()).collect();
                 let passed: Option<Vec<bool>> = answers.iter().map(|answer| answer.passed).collect();
                 let passed = passed.filter(|_| self.check.is_some());
-                let stemming = match self.command.stemmer {
+                let stemming = match self.command.answers.stemmer {
                     true => Stemming::Porter,
                     false => Stemming::Off,
                 };
@@ -141,24 +144,24 @@ impl Opened<'_> {
 
     /// One answer a question, and how many prompts were shortened.
     fn answers<B: Backend>(&self, backend: &B, questions: &[Question]) -> Result<(Vec<Answer>, usize)> {
-        let max_tokens = self.command.max_tokens();
-        let answering = Answering {
-            prompter: &self.prompter,
-            options: GenerationOptions {
-                max_tokens,
-                stop: self.command.stop.clone(),
-                ..GenerationOptions::default()
-            },
-            prompt_limit: self.options.max_length - max_tokens,
-            batch_size: self.options.batch_size,
-            check: self.check.as_ref(),
-        };
-        let prompts = answering.encode(questions)?;
+        let answering = self.command.answering(&self.prompter, self.options)?;
         let mut results = self.results()?;
         let (model, adapters) = self.load(backend)?;
         let mut progress = Progress::new(questions.len(), results.len())?;
-        let adapters = adapters.as_ref();
-        answering.run(&model, adapters, questions, prompts, &mut results, &mut progress)?;
+        let judge = |question: &Question, text: &str| {
+            let check = self.check.as_ref();
+            check
+                .map(|check| check.passes(text, &question.record))
+                .transpose()
+        };
+        block_on(answering.run(
+            (&model, adapters.as_ref()),
+            questions,
+            &self.prompts,
+            &mut results,
+            judge,
+            &mut |done| progress.set(done),
+        ))?;
         let answers: Vec<Answer> = results.iter().map(|(_, answer)| answer.clone()).collect();
         let truncated = answers.iter().filter(|answer| answer.truncated).count();
         Ok((answers, truncated))
@@ -186,9 +189,7 @@ impl Opened<'_> {
             format,
             train_on,
             labels,
-            prompt,
-            raw,
-            stop,
+            answers,
             check_command,
             ..
         } = self.command;
@@ -197,7 +198,7 @@ impl Opened<'_> {
             "model": model.model,
             "quant": format!("{:?}", model.quant).to_lowercase(),
             "adapter": model.adapter,
-            "data_sha256": digest(data)?,
+            "data_sha256": cache::digest(data)?,
             "max_length": self.options.max_length,
         });
         let more = match &self.data {
@@ -207,10 +208,10 @@ impl Opened<'_> {
             }),
             Data::Task(_) => json!({ "labels": labels }),
             Data::Qa(_) | Data::Questions(_) => json!({
-                "max_tokens": self.command.max_tokens(),
-                "prompt": prompt,
-                "raw": raw,
-                "stop": stop,
+                "max_tokens": answers.max_tokens(self.command.is_qa()),
+                "prompt": answers.prompt,
+                "raw": answers.raw,
+                "stop": answers.stop,
                 "check_command": check_command,
             }),
         };
@@ -219,20 +220,4 @@ impl Opened<'_> {
         }
         Ok(settings)
     }
-}
-
-fn digest(path: &Path) -> Result<String> {
-    let mut hash = Sha256::new();
-    let mut read = || {
-        let mut file = std::fs::File::open(path)?;
-        let mut part = vec![0; 1 << 16];
-        loop {
-            match file.read(&mut part)? {
-                0 => return Ok::<_, std::io::Error>(()),
-                count => hash.update(&part[..count]),
-            }
-        }
-    };
-    read().with_context(|| format!("{} could not be read", path.display()))?;
-    Ok(hex(&hash.finalize()))
 }

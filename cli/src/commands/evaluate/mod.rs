@@ -1,6 +1,5 @@
 //! `anylora evaluate`: what a model is worth on held-out data.
 
-mod answers;
 mod check;
 mod job;
 mod progress;
@@ -13,10 +12,11 @@ use anyhow::Result;
 use anylora_data::{EncodeOptions, Encoder, TrainOn};
 use anylora_engine_wgpu::OpenOptions;
 use anylora_generate::Prompter;
-use anylora_train::evaluation::{Asking, EvalOptions, QaTask, Task, questions};
+use anylora_train::evaluation::{AnswerSettings, Asking, EvalOptions, QaTask, Task, questions};
 use anylora_train::prepare;
 use clap::{Args, ValueEnum};
 
+use super::answering::Answering;
 use super::train::train_error;
 use crate::engine::{DeviceArgs, with_device};
 use crate::error::{Annotate, request};
@@ -73,21 +73,8 @@ pub struct Evaluate {
     /// The label words of the classes with the space before them, in the order of the classes (classification)
     #[arg(long, value_name = "WORD,WORD", value_delimiter = ',')]
     labels: Option<Vec<String>>,
-    /// The prompt instead of the built-in one: `{context}` and `{question}` (qa), `{document}` (summarization)
-    #[arg(long, value_name = "TEXT")]
-    prompt: Option<String>,
-    /// Use no chat template (qa, summarization, generation)
-    #[arg(long)]
-    raw: bool,
-    /// New tokens of an answer at most [default: 32 for qa, else 128]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
-    max_tokens: Option<u32>,
-    /// End an answer before this text; may be given several times
-    #[arg(long, value_name = "TEXT")]
-    stop: Vec<String>,
-    /// ROUGE compares words by their stems (Porter's, as rouge-score's `use_stemmer`)
-    #[arg(long)]
-    stemmer: bool,
+    #[command(flatten)]
+    answers: AnswerSettings,
     /// A command that judges each answer: it passes by ending with 0. `{answer}` becomes a file with the text (the
     /// last argument, where it isn't there), `{record}` one with the record as JSON. No shell runs it
     #[arg(long, value_name = "COMMAND")]
@@ -147,7 +134,7 @@ impl Evaluate {
         let check = self.check()?;
         let checkpoint = self.model.open()?;
         let prompter = Prompter::new(&checkpoint).map_err(generate_error)?;
-        let data = self.open(prompter.template().is_some() && !self.raw)?;
+        let data = self.open(prompter.template().is_some() && !self.answers.raw)?;
         let adapter = self.model.open_adapter()?;
         let options = EncodeOptions {
             train_on: match self.train_on {
@@ -168,12 +155,14 @@ impl Evaluate {
                 "--max-length {max_length}: the model was made for at most {longest} tokens"
             )));
         }
-        if data.is_generated() && self.max_tokens() >= max_length {
-            return Err(request(format!(
-                "--max-tokens {}: expected fewer than --max-length {max_length}, which the prompt is part of",
-                self.max_tokens()
-            )));
-        }
+        let options = EvalOptions {
+            batch_size: self.batch_size as usize,
+            max_length,
+        };
+        let prompts = match data.questions() {
+            Some(questions) => self.answering(&prompter, options)?.encode(questions)?,
+            None => Vec::new(),
+        };
         let opened = Opened {
             command: &self,
             data,
@@ -182,10 +171,8 @@ impl Evaluate {
             encoder,
             prompter,
             check,
-            options: EvalOptions {
-                batch_size: self.batch_size as usize,
-                max_length,
-            },
+            prompts,
+            options,
         };
         match with_device(self.device.device, OpenOptions::default(), opened)? {
             Found::Perplexity(found) if self.json => output::print_json(&found),
@@ -199,9 +186,16 @@ impl Evaluate {
         }
     }
 
-    fn max_tokens(&self) -> usize {
-        let default = if self.task == Kind::Qa { 32 } else { 128 };
-        self.max_tokens.map_or(default, |count| count as usize)
+    fn is_qa(&self) -> bool {
+        self.task == Kind::Qa
+    }
+
+    fn answering<'a>(&self, prompter: &'a Prompter, options: EvalOptions) -> Result<Answering<'a>> {
+        let EvalOptions {
+            batch_size,
+            max_length,
+        } = options;
+        Answering::new(prompter, &self.answers, self.is_qa(), max_length, batch_size)
     }
 
     fn check(&self) -> Result<Option<Check>> {
@@ -227,7 +221,7 @@ impl Evaluate {
     }
 
     fn open(&self, chat: bool) -> Result<Data> {
-        let template = self.prompt.as_deref();
+        let template = self.answers.prompt.as_deref();
         Ok(match self.task {
             Kind::Perplexity => {
                 let dataset = prepare::open(&self.data, self.format.as_deref()).map_err(train_error)?;

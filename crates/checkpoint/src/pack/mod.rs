@@ -28,7 +28,7 @@ mod writer;
 
 pub use manifest::{MAX_PART_BYTES, PackManifest, PackPart, PackQuantization};
 #[cfg(not(target_arch = "wasm32"))]
-pub use shards::PackTensor;
+pub use shards::{PackTensor, shard_bytes};
 pub(crate) use split::join;
 pub use split::split_part;
 #[cfg(not(target_arch = "wasm32"))]

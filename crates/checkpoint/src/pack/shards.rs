@@ -97,6 +97,19 @@ pub(super) fn plan(tensors: Vec<PackTensor>, max: usize) -> Result<Vec<Vec<PackT
     }
 }
 
+/// Bytes of each file that a [`super::PackWriter`] writes of these tensors, its header counted, where a file has at most
+/// `max_bytes`. Without a limit (`usize::MAX`) it is one file, as [`crate::ModelWriter`] writes it.
+///
+/// # Errors
+/// [`CheckpointError::Unsupported`] with every tensor of which a row does not fit into a file.
+pub fn shard_bytes(tensors: Vec<PackTensor>, max_bytes: usize) -> Result<Vec<u64>> {
+    let bytes = |tensors: &Vec<PackTensor>| {
+        let values: usize = tensors.iter().map(PackTensor::len).sum();
+        (header(tensors).len() + values) as u64
+    };
+    Ok(plan(tensors, max_bytes)?.iter().map(bytes).collect())
+}
+
 /// The tensor, or its parts where it is larger than `max` bytes with its entry; None where a row is.
 fn split(tensor: &PackTensor, max: usize) -> Option<Vec<PackTensor>> {
     // The suffix of a part's name.

@@ -1,17 +1,30 @@
 //! From finished runs to the figures that are compared.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
 use super::convergence::{Curve, window};
 use super::files::Finished;
+use super::metric::Metric;
 use super::statistics::{Estimate, Spread};
 use crate::run::PeakBytes;
 use crate::{Method, StepMetric, TrainError};
 
 /// Steps that are left out of timings after a process began; a quarter of a run at most.
 pub const WARM_UP: usize = 3;
+
+/// What all seeds say of one metric.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Figure {
+    /// One value a seed.
+    #[serde(flatten)]
+    pub estimate: Estimate,
+    /// The means over seeds of the ends of the bootstrap interval over examples, where the metric is a score.
+    pub over_examples: Option<[f64; 2]>,
+    /// Less the first method's with the same seed.
+    pub difference: Option<Estimate>,
+}
 
 /// All runs of one method.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -24,7 +37,9 @@ pub struct MethodFigures {
     pub peak_device_bytes: PeakBytes,
     /// Bytes of the base model's weights as a run holds them.
     pub base_bytes: u64,
-    /// Bytes of the adapter's weights on disk.
+    /// Bytes of the base model's weight files, kept on disk as a run holds them.
+    pub base_file_bytes: u64,
+    /// Bytes of the adapter's files.
     pub adapter_bytes: u64,
     /// Trained numbers.
     pub trainable_parameters: usize,
@@ -34,20 +49,18 @@ pub struct MethodFigures {
     pub tokens_per_second: Option<Spread>,
     /// A step's seconds divided by those of the same step (the same batch) of the first method.
     pub step_time_ratio: Option<Spread>,
-    /// The end of each seed's smoothed training loss.
-    pub train_loss: Option<Estimate>,
-    /// Of each seed's last evaluation.
-    pub eval_loss: Option<Estimate>,
-    /// Of each seed's adapter.
-    pub accuracy: Option<Estimate>,
-    /// The means over seeds of the ends of the accuracy's bootstrap interval over examples.
-    pub accuracy_over_examples: Option<[f64; 2]>,
-    /// Of each seed's adapter.
-    pub macro_f1: Option<Estimate>,
-    /// The main metric less the first method's with the same seed.
-    pub difference: Option<Estimate>,
+    /// What was measured, each under its name.
+    #[serde(flatten)]
+    pub measured: BTreeMap<Metric, Figure>,
     /// The smoothed training loss.
     pub curve: Curve,
+}
+
+impl MethodFigures {
+    /// The mean over seeds of a metric.
+    pub fn mean(&self, metric: Metric) -> Option<f64> {
+        Some(self.measured.get(&metric)?.estimate.mean)
+    }
 }
 
 /// When one method reaches the loss at which another ends.
@@ -63,51 +76,13 @@ pub struct Reach {
     pub steps: Option<usize>,
 }
 
-/// What methods are judged by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// Accuracy on held-out data: higher is better.
-    Accuracy,
-    /// Loss on held-out data: lower is better.
-    EvalLoss,
-    /// Loss at the end of training, where nothing was held out.
-    TrainLoss,
-}
-
-impl Metric {
-    /// Its name for people.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Accuracy => "accuracy",
-            Self::EvalLoss => "held-out loss",
-            Self::TrainLoss => "training loss",
-        }
-    }
-
-    /// A method's figure.
-    pub fn of(self, figures: &MethodFigures) -> Option<&Estimate> {
-        match self {
-            Self::Accuracy => figures.accuracy.as_ref(),
-            Self::EvalLoss => figures.eval_loss.as_ref(),
-            Self::TrainLoss => figures.train_loss.as_ref(),
-        }
-    }
-
-    /// How much better `a` is than `b`.
-    pub fn gain(self, a: f64, b: f64) -> f64 {
-        match self {
-            Self::Accuracy => a - b,
-            Self::EvalLoss | Self::TrainLoss => b - a,
-        }
-    }
-}
-
 /// Everything that follows from the runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Analysis {
     /// What methods are judged by.
     pub metric: Metric,
+    /// Everything that was measured of all runs.
+    pub metrics: Vec<Metric>,
     /// Steps that the smoothed losses are means over.
     pub window: usize,
     /// One a method, in the order that was asked for.
@@ -130,7 +105,6 @@ pub fn analyse(methods: &[Method], runs: &[Finished]) -> Result<Analysis, TrainE
         return Err(TrainError::Compare("no method was run".to_owned()));
     };
     let baseline = of(first);
-    let metric = metric(runs);
     let window = window(baseline.iter().map(|run| run.steps.len()).max().unwrap_or(0));
     let mut figures = Vec::new();
     for &method in methods {
@@ -138,8 +112,10 @@ pub fn analyse(methods: &[Method], runs: &[Finished]) -> Result<Analysis, TrainE
         for (run, base) in runs.iter().zip(&baseline) {
             expect_same_batches(run, base)?;
         }
-        figures.push(method_figures(method, &runs, &baseline, metric, window));
+        figures.push(method_figures(method, &runs, &baseline, window));
     }
+    let is_known = |metric: &Metric| runs.iter().all(|run| value(run, *metric, window).is_some());
+    let main = Metric::MAIN.into_iter().find(is_known);
     let mut reaches = Vec::new();
     for one in &figures {
         for other in figures.iter().filter(|other| other.method != one.method) {
@@ -154,20 +130,20 @@ pub fn analyse(methods: &[Method], runs: &[Finished]) -> Result<Analysis, TrainE
         }
     }
     Ok(Analysis {
-        metric,
+        metric: main.unwrap_or(Metric::TrainLoss),
+        metrics: Metric::ALL.into_iter().filter(is_known).collect(),
         window,
         methods: figures,
         reaches,
     })
 }
 
-fn metric(runs: &[Finished]) -> Metric {
-    if runs.iter().all(|run| run.evaluation.classification.is_some()) {
-        Metric::Accuracy
-    } else if runs.iter().all(|run| run.summary.eval_loss.is_some()) {
-        Metric::EvalLoss
-    } else {
-        Metric::TrainLoss
+/// What a run says of a metric.
+fn value(run: &Finished, metric: Metric, window: usize) -> Option<f64> {
+    match metric {
+        Metric::EvalLoss => run.summary.eval_loss.map(f64::from),
+        Metric::TrainLoss => Curve::of(&[&run.steps], window).last(),
+        score => Some(run.evaluation.scores.get(&score)?.value),
     }
 }
 
@@ -206,41 +182,29 @@ fn method_figures(
     method: Method,
     runs: &[&Finished],
     baseline: &[&Finished],
-    metric: Metric,
     window: usize,
 ) -> MethodFigures {
     let all = |of: &dyn Fn(&StepMetric) -> f64| {
         let values = runs.iter().flat_map(|run| timed(run)).map(of).collect();
         Spread::of(values)
     };
-    let classified = || {
-        runs.iter()
-            .filter_map(|run| run.evaluation.classification.as_ref())
-    };
+    let most = |of: fn(&&Finished) -> u64| runs.iter().map(of).max().unwrap_or(0);
     let steps: Vec<&[StepMetric]> = runs.iter().map(|run| run.steps.as_slice()).collect();
-    let train_losses = steps
-        .iter()
-        .filter_map(|steps| Curve::of(&[steps], window).last());
+    let measured = Metric::ALL
+        .into_iter()
+        .filter_map(|metric| Some((metric, figure(runs, baseline, metric, window)?)));
     let mut figures = MethodFigures {
         method,
         label: method.label(),
         peak_device_bytes: PeakBytes::default(),
         base_bytes: 0,
-        adapter_bytes: runs.iter().map(|run| run.adapter_bytes).max().unwrap_or(0),
+        base_file_bytes: most(|run| run.measured.base_file_bytes),
+        adapter_bytes: most(|run| run.adapter_bytes),
         trainable_parameters: runs.first().map_or(0, |run| run.summary.trainable_parameters),
         steps_per_second: all(&|step| 1.0 / step.seconds.max(1e-9)),
         tokens_per_second: all(&|step| step.input_tokens as f64 / step.seconds.max(1e-9)),
         step_time_ratio: Spread::of(ratios(runs, baseline)),
-        train_loss: Estimate::of(train_losses.collect()),
-        eval_loss: Estimate::of(
-            runs.iter()
-                .filter_map(|run| run.summary.eval_loss.map(f64::from))
-                .collect(),
-        ),
-        accuracy: Estimate::of(classified().map(|found| found.accuracy).collect()),
-        accuracy_over_examples: None,
-        macro_f1: Estimate::of(classified().map(|found| found.macro_f1).collect()),
-        difference: None,
+        measured: measured.collect(),
         curve: Curve::of(&steps, window),
     };
     let peaks = runs.iter().map(|run| &run.measured.peak_device_bytes);
@@ -248,12 +212,24 @@ fn method_figures(
         figures.base_bytes = peak.by_kind.get("weights").copied().unwrap_or(0);
         figures.peak_device_bytes = peak.clone();
     }
-    let mean = |end: usize| {
-        Some(Estimate::of(classified().map(|found| found.accuracy_interval[end]).collect())?.mean)
-    };
-    figures.accuracy_over_examples = mean(0).zip(mean(1)).map(|(low, high)| [low, high]);
-    figures.difference = difference(runs, baseline, metric, window);
     figures
+}
+
+/// What runs say of a metric; None where none of them does.
+fn figure(runs: &[&Finished], baseline: &[&Finished], metric: Metric, window: usize) -> Option<Figure> {
+    let values = runs.iter().filter_map(|run| value(run, metric, window));
+    let end = |end: usize| {
+        let scores = runs.iter().filter_map(|run| run.evaluation.scores.get(&metric));
+        Some(Estimate::of(scores.map(|score| score.interval[end]).collect())?.mean)
+    };
+    let pairs = runs.iter().zip(baseline);
+    let differences =
+        pairs.filter_map(|(run, base)| Some(value(run, metric, window)? - value(base, metric, window)?));
+    Some(Figure {
+        estimate: Estimate::of(values.collect())?,
+        over_examples: end(0).zip(end(1)).map(|(low, high)| [low, high]),
+        difference: Estimate::of(differences.collect()),
+    })
 }
 
 /// Step times relative to the first method's, warm-up of either left out.
@@ -265,15 +241,4 @@ fn ratios(runs: &[&Finished], baseline: &[&Finished]) -> Vec<f64> {
         ratios.extend(timed(run).filter_map(of));
     }
     ratios
-}
-
-fn difference(runs: &[&Finished], baseline: &[&Finished], metric: Metric, window: usize) -> Option<Estimate> {
-    let value = |run: &Finished| match metric {
-        Metric::Accuracy => run.evaluation.classification.as_ref().map(|found| found.accuracy),
-        Metric::EvalLoss => run.summary.eval_loss.map(f64::from),
-        Metric::TrainLoss => Curve::of(&[&run.steps], window).last(),
-    };
-    let pairs = runs.iter().zip(baseline);
-    let differences = pairs.filter_map(|(run, base)| Some(value(run)? - value(base)?));
-    Estimate::of(differences.collect())
 }

@@ -1,17 +1,21 @@
 //! What a run of a comparison leaves in its folder beside a run's own files: `measured.json`, written while it trains,
 //! and `evaluation.json`, which says that it is done.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::metric::Metric;
 use super::settings::Planned;
-use crate::evaluation::Classification;
-use crate::events::Metric;
+use crate::evaluation::{
+    Classification, GenerationIntervals, GenerationScores, Intervals, QaIntervals, QaScores,
+};
+use crate::events;
 use crate::run::PeakBytes;
-use crate::{EvalMetric, StepMetric, Summary, TrainError, atomic};
+use crate::{EvalMetric, HeldOutTask, StepMetric, Summary, TrainError, atomic};
 
 /// What only the process that trains can see. A run that was killed goes on with it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,40 +24,89 @@ pub struct Measured {
     pub peak_device_bytes: PeakBytes,
     /// Steps that were done when a process began: the next ones are its warm-up.
     pub starts: Vec<usize>,
+    /// Bytes of the base model's weight files, kept on disk as the run holds them.
+    #[serde(default)]
+    pub base_file_bytes: u64,
 }
 
-/// What the trained adapter is worth.
+/// What the trained adapter is worth on the held-out data, beside the loss.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// On the held-out data, where that is a classification task.
-    pub classification: Option<Classified>,
-}
-
-/// How well classes were told; see [`Classification`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Classified {
+    /// What they were evaluated as; None where the loss is all.
+    pub task: Option<HeldOutTask>,
     /// Examples.
     pub examples: usize,
-    /// The share of examples whose class was predicted.
-    pub accuracy: f64,
-    /// Its 95 % bootstrap interval over examples.
-    pub accuracy_interval: [f64; 2],
-    /// The mean of F1 over classes.
-    pub macro_f1: f64,
-    /// Its 95 % bootstrap interval over examples.
-    pub macro_f1_interval: [f64; 2],
+    /// Examples that had to be shortened.
+    pub truncated: usize,
+    /// Each under its name.
+    pub scores: BTreeMap<Metric, Score>,
 }
 
-impl From<&Classification> for Classified {
+/// A score of one run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// From 0 to 1.
+    pub value: f64,
+    /// Its 95 % bootstrap interval over examples.
+    pub interval: [f64; 2],
+}
+
+impl From<&Classification> for Evaluation {
     fn from(found: &Classification) -> Self {
+        let Intervals {
+            accuracy, macro_f1, ..
+        } = found.intervals;
         Self {
+            task: Some(HeldOutTask::Classification),
             examples: found.examples,
-            accuracy: found.accuracy,
-            accuracy_interval: found.intervals.accuracy,
-            macro_f1: found.macro_f1,
-            macro_f1_interval: found.intervals.macro_f1,
+            truncated: found.truncated,
+            scores: scores([
+                (Metric::Accuracy, found.accuracy, accuracy),
+                (Metric::MacroF1, found.macro_f1, macro_f1),
+            ]),
         }
     }
+}
+
+impl From<&QaScores> for Evaluation {
+    fn from(found: &QaScores) -> Self {
+        let QaIntervals { exact_match, f1, .. } = found.intervals;
+        Self {
+            task: Some(HeldOutTask::Qa),
+            examples: found.examples,
+            truncated: found.truncated,
+            scores: scores([
+                (Metric::ExactMatch, found.exact_match, exact_match),
+                (Metric::F1, found.f1, f1),
+            ]),
+        }
+    }
+}
+
+impl From<&GenerationScores> for Evaluation {
+    fn from(found: &GenerationScores) -> Self {
+        let GenerationIntervals {
+            rouge1,
+            rouge2,
+            rouge_l,
+            ..
+        } = found.intervals;
+        Self {
+            task: Some(HeldOutTask::Summarization),
+            examples: found.examples,
+            truncated: found.truncated,
+            scores: scores([
+                (Metric::Rouge1, found.rouge1, rouge1),
+                (Metric::Rouge2, found.rouge2, rouge2),
+                (Metric::RougeL, found.rouge_l, rouge_l),
+            ]),
+        }
+    }
+}
+
+fn scores<const N: usize>(scores: [(Metric, f64, [f64; 2]); N]) -> BTreeMap<Metric, Score> {
+    let score = |(metric, value, interval)| (metric, Score { value, interval });
+    scores.map(score).into()
 }
 
 const MEASURED: &str = "measured.json";
@@ -103,7 +156,7 @@ pub struct Finished {
     pub steps: Vec<StepMetric>,
     /// Its evaluations on held-out data.
     pub evals: Vec<EvalMetric>,
-    /// Bytes of the adapter's weights on disk.
+    /// Bytes of the adapter's two files, weights and config.
     pub adapter_bytes: u64,
 }
 
@@ -122,14 +175,16 @@ impl Finished {
         let (mut steps, mut evals) = (Vec::new(), Vec::new());
         for line in text.lines() {
             match serde_json::from_str(line).map_err(|error| TrainError::file(&file, error))? {
-                Metric::Step(metric) => steps.push(metric),
-                Metric::Eval(metric) => evals.push(metric),
+                events::Metric::Step(metric) => steps.push(metric),
+                events::Metric::Eval(metric) => evals.push(metric),
             }
         }
-        let weights = run.join("adapter").join("adapter_model.safetensors");
-        let weights = weights
-            .metadata()
-            .map_err(|error| TrainError::file(&weights, error))?;
+        let mut adapter_bytes = 0;
+        for name in ["adapter_model.safetensors", "adapter_config.json"] {
+            let file = run.join("adapter").join(name);
+            let about = file.metadata().map_err(|error| TrainError::file(&file, error))?;
+            adapter_bytes += about.len();
+        }
         Ok(Some(Self {
             planned,
             summary,
@@ -137,7 +192,7 @@ impl Finished {
             evaluation,
             steps,
             evals,
-            adapter_bytes: weights.len(),
+            adapter_bytes,
         }))
     }
 }

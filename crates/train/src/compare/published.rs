@@ -4,7 +4,7 @@
 use anylora_checkpoint::TargetModules;
 use serde::Serialize;
 
-use super::analysis::{Analysis, MethodFigures, Metric};
+use super::analysis::{Analysis, MethodFigures};
 use super::extrapolation::planned;
 use super::text::signed;
 use crate::{Method, TrainConfig, TrainError};
@@ -321,14 +321,12 @@ pub fn published(analysis: &Analysis) -> Result<Vec<Published>, TrainError> {
         });
     }
     let quality = |figures: &MethodFigures| {
-        let difference = figures.difference.as_ref()?.mean;
-        Some(match analysis.metric {
-            Metric::Accuracy => format!("{difference:+.3} of accuracy, here", difference = difference),
-            other => format!(
-                "{} of {}, here",
-                signed(difference / other.of(figures)?.mean),
-                other.label()
-            ),
+        let figure = figures.measured.get(&analysis.metric)?;
+        let difference = figure.difference.as_ref()?.mean;
+        let label = analysis.metric.label();
+        Some(match analysis.metric.is_score() {
+            true => format!("{difference:+.3} of {label}, here"),
+            false => format!("{} of {label}, here", signed(difference / figure.estimate.mean)),
         })
     };
     all.push(Published {

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::analysis::{Analysis, MethodFigures, Metric};
+use super::analysis::{Analysis, MethodFigures};
+use super::metric::Metric;
 use super::text::{bytes, percent};
 use crate::Method;
 
@@ -40,7 +41,7 @@ pub struct Recommendation {
 /// Recommends one of the methods that were run; None where none was.
 pub fn recommend(analysis: &Analysis, not_run: &[NotRun], limit: Option<u64>) -> Option<Recommendation> {
     let metric = analysis.metric;
-    let mean = |figures: &MethodFigures| metric.of(figures).map(|estimate| estimate.mean);
+    let mean = |figures: &MethodFigures| figures.mean(metric);
     let better = |a: &&MethodFigures, b: &&MethodFigures| {
         let gain = metric.gain(mean(a).unwrap_or(f64::NAN), mean(b).unwrap_or(f64::NAN));
         gain.total_cmp(&0.0)
@@ -116,9 +117,10 @@ pub fn recommend(analysis: &Analysis, not_run: &[NotRun], limit: Option<u64>) ->
 
 /// How much worse still counts as equal, and what that is.
 fn tolerance(best: &MethodFigures, metric: Metric) -> (f64, String) {
-    let Some(estimate) = metric.of(best) else {
+    let Some(figure) = best.measured.get(&metric) else {
         return (f64::INFINITY, "nothing, as nothing was measured".to_owned());
     };
+    let estimate = &figure.estimate;
     let seeds = estimate.values.len();
     if let Some([low, high]) = estimate.interval
         && seeds >= SEEDS_FOR_INTERVAL
@@ -131,8 +133,8 @@ fn tolerance(best: &MethodFigures, metric: Metric) -> (f64, String) {
         );
         return (half, how);
     }
-    match (metric, best.accuracy_over_examples) {
-        (Metric::Accuracy, Some([low, _])) => {
+    match figure.over_examples {
+        Some([low, _]) => {
             let half = estimate.mean - low;
             let how = format!(
                 "what chance among the examples explains ({})",
@@ -140,7 +142,7 @@ fn tolerance(best: &MethodFigures, metric: Metric) -> (f64, String) {
             );
             (half, how)
         }
-        _ => (
+        None => (
             estimate.mean.abs() * EQUAL_LOSS,
             format!("{} of the loss", percent(EQUAL_LOSS)),
         ),
@@ -149,20 +151,20 @@ fn tolerance(best: &MethodFigures, metric: Metric) -> (f64, String) {
 
 /// A difference of the metric.
 fn amount(metric: Metric, value: f64) -> String {
-    match metric {
-        Metric::Accuracy => format!("{:.1} points of accuracy", value * 100.0),
-        Metric::EvalLoss | Metric::TrainLoss => format!("{value:.4} of {}", metric.label()),
+    match metric.is_score() {
+        true => format!("{:.1} points of {}", value * 100.0, metric.label()),
+        false => format!("{value:.4} of {}", metric.label()),
     }
 }
 
 fn quality(chosen: &MethodFigures, best: &MethodFigures, metric: Metric, how: &str) -> Option<String> {
-    let (one, other) = (metric.of(chosen)?.mean, metric.of(best)?.mean);
-    let value = |value: f64| match metric {
-        Metric::Accuracy => percent(value),
-        Metric::EvalLoss | Metric::TrainLoss => format!("{value:.4}"),
+    let (one, other) = (chosen.mean(metric)?, best.mean(metric)?);
+    let value = |value: f64| match metric.is_score() {
+        true => percent(value),
+        false => format!("{value:.4}"),
     };
     let name = metric.label();
-    Some(if chosen.method == best.method {
+    Some(if metric.gain(other, one) <= 0.0 {
         format!("It has the best {name}, {}.", value(one))
     } else {
         format!(
@@ -204,11 +206,17 @@ fn change(ratio: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::analysis::Figure;
     use super::super::statistics::{Estimate, Spread};
     use super::*;
     use crate::PeakBytes;
 
-    fn figures(method: Method, accuracy: f64, peak: u64, time: f64) -> MethodFigures {
+    fn figures(method: Method, score: f64, peak: u64, time: f64) -> MethodFigures {
+        let figure = Figure {
+            estimate: Estimate::of(vec![score, score]).unwrap(),
+            over_examples: Some([score - 0.03, score + 0.03]),
+            difference: None,
+        };
         MethodFigures {
             method,
             label: method.label(),
@@ -217,24 +225,21 @@ mod tests {
                 ..PeakBytes::default()
             },
             base_bytes: 0,
+            base_file_bytes: 0,
             adapter_bytes: 0,
             trainable_parameters: 1,
             steps_per_second: None,
             tokens_per_second: None,
             step_time_ratio: Spread::of(vec![time]),
-            train_loss: None,
-            eval_loss: None,
-            accuracy: Estimate::of(vec![accuracy, accuracy]),
-            accuracy_over_examples: Some([accuracy - 0.03, accuracy + 0.03]),
-            macro_f1: None,
-            difference: None,
+            measured: [(Metric::F1, figure)].into(),
             curve: Default::default(),
         }
     }
 
     fn choice(methods: Vec<MethodFigures>) -> Recommendation {
         let analysis = Analysis {
-            metric: Metric::Accuracy,
+            metric: Metric::F1,
+            metrics: vec![Metric::F1],
             window: 1,
             methods,
             reaches: Vec::new(),
@@ -254,7 +259,10 @@ mod tests {
         let found = choice(vec![lora.clone(), figures(Method::QloraDq, 0.80, 400, 1.1)]);
         assert_eq!(found.method, Method::Lora);
         assert!(
-            found.reasons.iter().any(|reason| reason.contains("5.0 points")),
+            found
+                .reasons
+                .iter()
+                .any(|reason| reason.contains("5.0 points of F1")),
             "{found:?}"
         );
         let mut noisy = figures(Method::QloraDq, 0.84, 400, 1.3);
@@ -271,7 +279,8 @@ mod tests {
     #[test]
     fn the_limit_leaves_only_what_was_run() {
         let analysis = Analysis {
-            metric: Metric::Accuracy,
+            metric: Metric::F1,
+            metrics: vec![Metric::F1],
             window: 1,
             methods: vec![figures(Method::Qlora, 0.7, 400, 1.0)],
             reaches: Vec::new(),

@@ -8,10 +8,14 @@ use std::sync::Arc;
 use anylora_checkpoint::{Adapter, Checkpoint};
 use anylora_data::{Batch, Dataset, Encoder, Position};
 use anylora_engine::{Backend, Side};
-use anylora_models::Loader;
+use anylora_models::{Loader, Model, adapters, weight_file_bytes};
+use anylora_nn::Adapters;
+use serde_json::Value;
 
-use super::files::{Classified, Evaluation, Measured, trained};
-use crate::evaluation::{EvalOptions, Task, classify};
+use super::files::{Evaluation, Measured, trained};
+use crate::evaluation::{
+    Answer, Answerer, EvalOptions, HeldOut, Question, Results, classify, score_generation, score_qa,
+};
 use crate::plan::load_options;
 use crate::prepare::{self, Text};
 use crate::{
@@ -22,8 +26,11 @@ use crate::{
 /// Rows of a pass of the evaluation.
 const EVAL_ROWS: usize = 8;
 
+/// The generated answers, in a run's folder: what is there when a run is killed is not generated again.
+const ANSWERS: &str = "answers.jsonl";
+
 /// What all runs have in common.
-pub struct Inputs<'a> {
+pub struct Inputs<'a, A> {
     /// The base model.
     pub checkpoint: &'a Checkpoint,
     /// The text side; methods and seeds change nothing in it.
@@ -34,8 +41,20 @@ pub struct Inputs<'a> {
     pub held_out: &'a [Batch],
     /// What every run starts from, instead of a new adapter.
     pub adapter: Option<&'a Adapter>,
-    /// The held-out data as a classification task, where they are one, with the encoder for its texts.
-    pub task: Option<(&'a Task, &'a Encoder)>,
+    /// What trained adapters are evaluated on, beside the loss.
+    pub evaluating: Option<Evaluating<'a, A>>,
+}
+
+/// What trained adapters are evaluated on.
+pub struct Evaluating<'a, A> {
+    /// The held-out data.
+    pub task: &'a HeldOut,
+    /// The encoder of their texts.
+    pub encoder: &'a Encoder,
+    /// Who answers their questions.
+    pub answerer: &'a A,
+    /// All that decides an answer beside the adapter.
+    pub asked: &'a Value,
 }
 
 /// What goes on.
@@ -51,10 +70,10 @@ pub enum RunEvent<'a> {
     /// Training.
     Train(&'a Event),
     /// The trained adapter is being evaluated.
-    Classifying {
-        /// Cases done.
+    Evaluating {
+        /// Examples done.
         done: usize,
-        /// Cases in all.
+        /// Examples in all.
         total: usize,
     },
 }
@@ -75,13 +94,13 @@ pub enum Outcome {
 ///
 /// # Errors
 /// Those of training, loading and evaluation. The last checkpoint stays.
-pub async fn run_one<B: Backend>(
+pub async fn run_one<B: Backend, A: Answerer>(
     backend: &B,
-    inputs: &Inputs<'_>,
+    inputs: &Inputs<'_, A>,
     config: &TrainConfig,
     folder: &Path,
     observe: &mut dyn FnMut(RunEvent<'_>) -> ControlFlow<()>,
-) -> Result<Outcome, TrainError> {
+) -> Result<Outcome, A::Error> {
     let total_steps = prepare::total_steps(config, &batches(inputs, config, Position::default())?)?;
     backend.ledger().reset_peak();
     let mut trainer = trainer(backend, inputs, config, total_steps, observe)?;
@@ -95,7 +114,7 @@ pub async fn run_one<B: Backend>(
         }
         // Stopped before its first checkpoint, it starts over.
         Err(TrainError::NothingToResume { .. }) => {}
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     }
     if trained(folder)?.is_none() {
         let run_folder = match begun {
@@ -107,21 +126,21 @@ pub async fn run_one<B: Backend>(
             return Ok(Outcome::Stopped { step: summary.steps });
         }
     }
-    evaluate(&mut trainer, inputs, observe).await?.write(folder)?;
+    evaluate(&trainer, inputs, folder, observe).await?.write(folder)?;
     Ok(Outcome::Done)
 }
 
-fn batches(
-    inputs: &Inputs<'_>,
+fn batches<A>(
+    inputs: &Inputs<'_, A>,
     config: &TrainConfig,
     position: Position,
 ) -> Result<anylora_data::Batches, TrainError> {
     inputs.text.batches(Arc::clone(inputs.data), config, position)
 }
 
-fn trainer<B: Backend>(
+fn trainer<B: Backend, A>(
     backend: &B,
-    inputs: &Inputs<'_>,
+    inputs: &Inputs<'_, A>,
     config: &TrainConfig,
     total_steps: usize,
     observe: &mut dyn FnMut(RunEvent<'_>) -> ControlFlow<()>,
@@ -142,9 +161,9 @@ fn trainer<B: Backend>(
 }
 
 /// Trains to the end, and keeps books of what only this process sees.
-async fn train<B: Backend>(
+async fn train<B: Backend, A>(
     trainer: &mut Trainer<B>,
-    inputs: &Inputs<'_>,
+    inputs: &Inputs<'_, A>,
     mut folder: RunFolder,
     position: Position,
     observe: &mut dyn FnMut(RunEvent<'_>) -> ControlFlow<()>,
@@ -153,9 +172,10 @@ async fn train<B: Backend>(
     let mut source = batches(inputs, &config, position)?;
     let path = folder.path().to_owned();
     let mut measured = Measured::read(&path)?;
-    measured.starts.push(trainer.progress().step);
-    measured.write(&path)?;
     let backend = trainer.model().backend().clone();
+    measured.starts.push(trainer.progress().step);
+    measured.base_file_bytes = weight_file_bytes(inputs.checkpoint, load_options(&config, &backend))?;
+    measured.write(&path)?;
     let mut failed = None;
     let targets = trainer.parameters().targets().to_vec();
     let write_adapter = |path: &Path, values: &[[Vec<f32>; 2]]| {
@@ -187,28 +207,69 @@ async fn train<B: Backend>(
     }
 }
 
-async fn evaluate<B: Backend>(
-    trainer: &mut Trainer<B>,
-    inputs: &Inputs<'_>,
+/// Evaluates the adapter that is in the run's folder, which with early stopping is not the last.
+async fn evaluate<B: Backend, A: Answerer>(
+    trainer: &Trainer<B>,
+    inputs: &Inputs<'_, A>,
+    folder: &Path,
     observe: &mut dyn FnMut(RunEvent<'_>) -> ControlFlow<()>,
-) -> Result<Evaluation, TrainError> {
-    let Some((task, encoder)) = inputs.task else {
+) -> Result<Evaluation, A::Error> {
+    let Some(evaluating) = &inputs.evaluating else {
         return Ok(Evaluation::default());
     };
-    let total = task.cases.len();
+    let model = trainer.model();
+    let adapter = Adapter::open(&folder.join("adapter")).map_err(TrainError::from)?;
+    let adapters = adapters(model.backend(), &model.config, &adapter, false).map_err(TrainError::from)?;
+    let (task, seed) = (evaluating.task, trainer.config().seed);
+    let total = task.len();
+    let mut each = |done| {
+        // Who wants to stop is heard at the next step, or ends the program: answers are kept.
+        observe(RunEvent::Evaluating { done, total }).is_break();
+    };
     let options = EvalOptions {
         batch_size: EVAL_ROWS,
         max_length: trainer.config().max_length.max(2),
     };
-    let seed = trainer.config().seed;
-    trainer.without_dropout();
-    let each = |done| {
-        // Nothing is kept of half an evaluation: it is done over when the comparison goes on.
-        observe(RunEvent::Classifying { done, total }).is_break();
-    };
-    let adapters = Some(trainer.adapters());
-    let found = classify(trainer.model(), adapters, encoder, task, options, seed, each).await?;
-    Ok(Evaluation {
-        classification: Some(Classified::from(&found)),
+    let with_adapter = (model, &adapters);
+    Ok(match task {
+        HeldOut::Classification(task) => {
+            let encoder = evaluating.encoder;
+            let found = classify(model, Some(&adapters), encoder, task, options, seed, each).await?;
+            Evaluation::from(&found)
+        }
+        HeldOut::Qa(task) => {
+            let answers = answers(with_adapter, evaluating, &task.questions, folder, &mut each).await?;
+            let (texts, truncated) = texts(&answers);
+            Evaluation::from(&score_qa(task, &texts, truncated, seed))
+        }
+        HeldOut::Summarization(questions, stemming) => {
+            let answers = answers(with_adapter, evaluating, questions, folder, &mut each).await?;
+            let (texts, truncated) = texts(&answers);
+            let found = score_generation(questions, &texts, None, truncated, *stemming, seed);
+            Evaluation::from(&found)
+        }
     })
+}
+
+/// The answers of a run: those that its folder has, and then the others.
+async fn answers<B: Backend, A: Answerer>(
+    (model, adapters): (&Model<B>, &Adapters<B>),
+    evaluating: &Evaluating<'_, A>,
+    questions: &[Question],
+    folder: &Path,
+    each: &mut dyn FnMut(usize),
+) -> Result<Results<Answer>, A::Error> {
+    let mut results = Results::resume(&folder.join(ANSWERS), evaluating.asked)?;
+    let answerer = evaluating.answerer;
+    answerer
+        .answer(model, Some(adapters), questions, &mut results, each)
+        .await?;
+    Ok(results)
+}
+
+/// The texts in the order of the questions, and how many prompts were shortened.
+fn texts(answers: &Results<Answer>) -> (Vec<&str>, usize) {
+    let truncated = answers.iter().filter(|(_, answer)| answer.truncated).count();
+    let texts = answers.iter().map(|(_, answer)| answer.answer.as_str());
+    (texts.collect(), truncated)
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Method, TrainConfig, TrainError, TrainOverrides, atomic};
+use crate::evaluation::AnswerSettings;
+use crate::{HeldOutTask, Method, TrainConfig, TrainError, TrainOverrides, atomic};
 
 /// The file of a comparison's settings.
 const FILE: &str = "compare.toml";
@@ -20,8 +21,12 @@ pub struct Settings {
     /// Bytes that a run may take on the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<u64>,
+    /// What the held-out data are evaluated as, as it was asked for.
+    pub task: HeldOutTask,
     /// The command line that began it.
     pub command: String,
+    /// How the model is asked where it answers in texts.
+    pub answers: AnswerSettings,
     /// What all runs share. `quant`, `double_quant` and `seed` are each run's own.
     pub settings: TrainConfig,
 }
@@ -32,7 +37,10 @@ struct Head {
     methods: Vec<Method>,
     seeds: usize,
     memory_limit: Option<u64>,
+    task: HeldOutTask,
     command: String,
+    #[serde(default)]
+    answers: AnswerSettings,
     settings: toml::Table,
 }
 
@@ -122,7 +130,9 @@ impl Settings {
             methods: head.methods,
             seeds: head.seeds,
             memory_limit: head.memory_limit,
+            task: head.task,
             command: head.command,
+            answers: head.answers,
             settings: TrainConfig::resolve([shared]).map_err(|error| wrong(&error))?,
         })
     }
@@ -137,7 +147,13 @@ mod tests {
             methods: Method::ALL.to_vec(),
             seeds: 2,
             memory_limit: Some(1 << 30),
+            task: HeldOutTask::Qa,
             command: "anylora compare --data 'a b.jsonl'".to_owned(),
+            answers: AnswerSettings {
+                prompt: Some("{context}\n\"{question}\"".to_owned()),
+                max_tokens: Some(9),
+                ..AnswerSettings::default()
+            },
             settings: TrainConfig {
                 model: Some("m".to_owned()),
                 lr: 1e-3,

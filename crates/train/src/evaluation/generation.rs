@@ -55,14 +55,19 @@ fn of_dataset(dataset: &Dataset, asking: Asking<'_>) -> Result<Vec<Question>, Ta
     }
 }
 
+/// A record's text and its summary, where it has both.
+pub(super) fn summary(record: &Value) -> Option<(&str, &str)> {
+    let text = |keys: &[&str]| keys.iter().find_map(|key| record.get(key)?.as_str());
+    text(&DOCUMENT).zip(text(&SUMMARY))
+}
+
 fn question(dataset: &Dataset, index: usize, asking: Asking<'_>) -> Result<Question, String> {
     let said = |error: DataError| error.to_string();
     let record = dataset.value(index).map_err(said)?;
     let place = format!("{}:{}", dataset.name(), dataset.line(index));
-    let text = |keys: &[&str]| keys.iter().find_map(|key| record.get(key)?.as_str());
-    let (prompt, reference) = match (text(&DOCUMENT), text(&SUMMARY), text(&["prompt"])) {
-        (Some(document), Some(summary), _) => (summarize(document, asking)?, Some(summary.to_owned())),
-        (_, _, Some(prompt)) if asking.unreferenced && record.get("completion").is_none() => {
+    let (prompt, reference) = match (summary(&record), record.get("prompt").and_then(Value::as_str)) {
+        (Some((document, summary)), _) => (summarize(document, asking)?, Some(summary.to_owned())),
+        (None, Some(prompt)) if asking.unreferenced && record.get("completion").is_none() => {
             let prompt = Example::Completion {
                 prompt: prompt.to_owned(),
                 completion: String::new(),

@@ -1,8 +1,10 @@
 //! Extractive question answering: SQuAD's own JSON files, versions 1.1 and 2.0 (Rajpurkar et al., 2016 and 2018).
 
+use std::io::BufReader;
 use std::path::Path;
 
 use anylora_data::DataError;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -53,6 +55,25 @@ struct Qa {
 #[derive(Deserialize)]
 struct Answer {
     text: String,
+}
+
+/// Whether a file begins as SQuAD's do: an object with articles that have paragraphs.
+pub(super) fn is_squad(path: &Path) -> bool {
+    #[derive(Deserialize)]
+    struct Start {
+        data: Vec<Title>,
+    }
+    #[derive(Deserialize)]
+    struct Title {
+        #[serde(rename = "paragraphs")]
+        _paragraphs: Vec<IgnoredAny>,
+    }
+    let Ok(file) = std::fs::File::open(path) else {
+        return false;
+    };
+    let values = serde_json::Deserializer::from_reader(BufReader::new(file));
+    let first = values.into_iter::<Start>().next();
+    matches!(first, Some(Ok(Start { data })) if !data.is_empty())
 }
 
 impl QaTask {

@@ -77,21 +77,26 @@ impl Task {
     /// # Errors
     /// [`TrainError::DataFile`]; [`TrainError::Task`] with all records that have no class.
     pub fn open(path: &Path, words: Option<&[String]>) -> Result<Self, TrainError> {
-        let file = path.display().to_string();
-        if path
-            .extension()
-            .is_some_and(|extension| extension.eq_ignore_ascii_case("tsv"))
+        if let Some(text) = Self::table(path)?
+            && let Some(task) = glue::task(&path.display().to_string(), &text, words)
         {
-            let text = std::fs::read_to_string(path).map_err(|error| DataError {
-                file: file.clone(),
-                line: 0,
-                problem: error.into(),
-            })?;
-            if let Some(task) = glue::task(&file, &text, words) {
-                return Ok(task?);
-            }
+            return Ok(task?);
         }
         Ok(Self::from_records(&Dataset::open(path, None)?, words)?)
+    }
+
+    /// The text of a TSV file; None of others.
+    pub(super) fn table(path: &Path) -> Result<Option<String>, TrainError> {
+        let extension = path.extension().unwrap_or_default();
+        if !extension.eq_ignore_ascii_case("tsv") {
+            return Ok(None);
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| DataError {
+            file: path.display().to_string(),
+            line: 0,
+            problem: error.into(),
+        })?;
+        Ok(Some(text))
     }
 
     pub(super) fn new(

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::analysis::{Analysis, WARM_UP, analyse};
 use super::extrapolation::{Extrapolated, extrapolate};
-use super::files::{Classified, Finished};
+use super::files::{Evaluation, Finished};
 use super::published::{Published, SOURCES, Source, published};
 use super::recommendation::{NotRun, Recommendation, recommend};
 use super::settings::Settings;
@@ -71,8 +71,8 @@ pub struct RunFigures {
     pub final_loss: Option<f32>,
     /// On held-out data.
     pub eval_loss: Option<f32>,
-    /// On held-out data, where they are a classification task.
-    pub classification: Option<Classified>,
+    /// On held-out data, beside the loss.
+    pub evaluation: Evaluation,
     /// The most device memory in use at once.
     pub peak_device_bytes: PeakBytes,
     /// Processes that it took: more than one where it was killed or stopped.
@@ -196,7 +196,7 @@ fn run_figures(run: &Finished) -> RunFigures {
         seconds: run.summary.seconds,
         final_loss: run.summary.final_loss,
         eval_loss: run.summary.eval_loss,
-        classification: run.evaluation.classification.clone(),
+        evaluation: run.evaluation.clone(),
         peak_device_bytes: run.measured.peak_device_bytes.clone(),
         processes: run.measured.starts.len(),
     }

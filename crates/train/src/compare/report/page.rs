@@ -2,12 +2,13 @@
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde};
-use minijinja::{Environment, Error, Value, context};
+use minijinja::{Environment, Error, ErrorKind, Value, context};
 use serde::Serialize;
 
 use super::plots::Plot;
 use super::{Report, theme};
 use crate::TrainError;
+use crate::compare::metric::Metric;
 use crate::compare::text;
 
 const HTML: &str = include_str!("report.html");
@@ -76,13 +77,29 @@ fn render(
     environment.add_filter("steps", text::steps);
     environment.add_filter("fixed", fixed);
     environment.add_filter("score", score);
+    environment.add_filter("label", label);
+    let names = |which: fn(&Metric) -> bool| -> Vec<&str> {
+        let metrics = report.analysis.metrics.iter();
+        metrics
+            .filter(|metric| which(metric))
+            .map(|metric| metric.name())
+            .collect()
+    };
+    let scores = names(|metric| metric.is_score());
+    let losses = names(|metric| *metric == Metric::EvalLoss);
+    let mut over_seeds = [scores.clone(), losses.clone()].concat();
+    if over_seeds.is_empty() {
+        over_seeds = names(|metric| *metric == Metric::TrainLoss);
+    }
+    let values = context! {
+        r => Value::from(Serde(report)),
+        plots => Value::from(Serde(plots)),
+        css, scores, losses, over_seeds,
+    };
     let rendered = environment
         .add_template(name, template)
         .and_then(|()| environment.get_template(name))
-        .and_then(|template| {
-            template
-                .render(context! { r => Value::from(Serde(report)), plots => Value::from(Serde(plots)), css })
-        });
+        .and_then(|template| template.render(values));
     rendered.map_err(|error| TrainError::Compare(format!("{name} could not be made: {error:#}")))
 }
 
@@ -91,16 +108,26 @@ fn fixed(value: f64, digits: usize) -> String {
     format!("{value:.digits$}")
 }
 
-/// A figure of the main metric, or a difference of two with `difference=true`.
-fn score(value: f64, metric: &str, options: Kwargs) -> Result<String, Error> {
+/// A figure of a metric, or a difference of two with `difference=true`.
+fn score(value: f64, name: &str, options: Kwargs) -> Result<String, Error> {
     let difference = options.get::<Option<bool>>("difference")?.unwrap_or(false);
     options.assert_all_used()?;
-    Ok(match (metric, difference) {
-        ("accuracy", false) => text::percent(value),
-        ("accuracy", true) => format!("{:+.1} points", value * 100.0),
-        (_, false) => format!("{value:.4}"),
-        (_, true) => format!("{value:+.4}"),
+    Ok(match (metric(name)?.is_score(), difference) {
+        (true, false) => text::percent(value),
+        (true, true) => format!("{:+.1} points", value * 100.0),
+        (false, false) => format!("{value:.4}"),
+        (false, true) => format!("{value:+.4}"),
     })
+}
+
+/// A metric's name for people.
+fn label(name: &str) -> Result<&'static str, Error> {
+    Ok(metric(name)?.label())
+}
+
+fn metric(name: &str) -> Result<Metric, Error> {
+    let found = Metric::ALL.into_iter().find(|metric| metric.name() == name);
+    found.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, format!("{name} is no metric")))
 }
 
 #[cfg(test)]
@@ -121,8 +148,10 @@ mod tests {
     fn scores_have_their_metrics_digits() {
         let none = || Kwargs::from_iter(Vec::<(&str, Value)>::new());
         let difference = || Kwargs::from_iter([("difference", Value::from(true))]);
-        assert_eq!(score(0.8475, "accuracy", none()).unwrap(), "84.8 %");
+        assert_eq!(score(0.8475, "rougeL", none()).unwrap(), "84.8 %");
         assert_eq!(score(-0.0125, "accuracy", difference()).unwrap(), "-1.2 points");
         assert_eq!(score(0.5, "eval_loss", difference()).unwrap(), "+0.5000");
+        assert!(score(0.5, "charm", none()).is_err());
+        assert_eq!(label("exact_match").unwrap(), "exact match");
     }
 }

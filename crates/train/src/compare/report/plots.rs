@@ -5,7 +5,8 @@ use serde::Serialize;
 use super::bars::{Bars, Row, Tick, round_ticks};
 use super::theme::{SERIES, classed};
 use super::{Report, curves};
-use crate::compare::analysis::{MethodFigures, Metric};
+use crate::compare::analysis::MethodFigures;
+use crate::compare::metric::Metric;
 use crate::compare::text::{bytes, digits, percent, steps};
 use crate::run::PeakBytes;
 
@@ -160,51 +161,47 @@ fn loss(methods: &[MethodFigures]) -> Option<String> {
 fn quality_title(report: &Report, metric: Metric) -> String {
     let mut name = metric.label().to_owned();
     name[..1].make_ascii_uppercase();
-    let over = match metric {
-        Metric::Accuracy => "95 % bootstrap interval over examples, mean of seeds".to_owned(),
-        _ if report.seeds.len() > 1 => format!("95 % t interval over {} seeds", report.seeds.len()),
-        _ => "one seed, so no interval".to_owned(),
+    let over = match metric.is_score() {
+        true => "95 % bootstrap interval over examples, mean of seeds".to_owned(),
+        false if report.seeds.len() > 1 => format!("95 % t interval over {} seeds", report.seeds.len()),
+        false => "one seed, so no interval".to_owned(),
     };
     format!("{name} ({over})")
 }
 
 fn quality(methods: &[MethodFigures], metric: Metric) -> Option<String> {
-    let estimates: Vec<_> = methods
+    let found: Vec<_> = methods
         .iter()
-        .filter_map(|figures| Some((figures, metric.of(figures)?)))
+        .filter_map(|figures| Some((figures, figures.measured.get(&metric)?)))
         .collect();
-    let interval = |figures: &MethodFigures| match metric {
-        Metric::Accuracy => figures.accuracy_over_examples,
-        _ => metric.of(figures)?.interval,
-    };
-    let most = match metric {
-        Metric::Accuracy => 1.0,
+    let most = match metric.is_score() {
+        true => 1.0,
         // An interval of two seeds may be far wider than all that there is to see.
-        _ => {
-            estimates
+        false => {
+            found
                 .iter()
-                .map(|(_, estimate)| estimate.mean)
+                .map(|(_, figure)| figure.estimate.mean)
                 .fold(0.0, f64::max)
                 * 1.4
         }
     };
-    let text = |value: f64| match metric {
-        Metric::Accuracy => percent(value),
-        _ => digits(value),
+    let text = |value: f64| match metric.is_score() {
+        true => percent(value),
+        false => digits(value),
     };
-    let rows = estimates
+    let rows = found
         .iter()
         .enumerate()
-        .map(|(index, (figures, estimate))| Row {
+        .map(|(index, (figures, figure))| Row {
             name: figures.label.to_owned(),
-            text: text(estimate.mean),
-            parts: vec![(estimate.mean, SERIES[index % SERIES.len()])],
-            interval: interval(figures),
+            text: text(figure.estimate.mean),
+            parts: vec![(figure.estimate.mean, SERIES[index % SERIES.len()])],
+            interval: figure.over_examples.or(figure.estimate.interval),
         })
         .collect();
-    let tick = |at: f64| match metric {
-        Metric::Accuracy => format!("{:.0} %", at * 100.0),
-        _ => format!("{}", (at * 1e6).round() / 1e6),
+    let tick = |at: f64| match metric.is_score() {
+        true => format!("{:.0} %", at * 100.0),
+        false => format!("{}", (at * 1e6).round() / 1e6),
     };
     Bars {
         rows,

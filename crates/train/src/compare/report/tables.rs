@@ -6,7 +6,7 @@ use super::Report;
 use crate::TrainError;
 use crate::compare::analysis::timed;
 use crate::compare::files::Finished;
-use crate::compare::statistics::{Estimate, Spread};
+use crate::compare::statistics::Spread;
 use crate::run::PeakBytes;
 
 const KINDS: [&str; 6] = [
@@ -31,7 +31,7 @@ pub fn tables(report: &Report, finished: &[Finished]) -> Result<Vec<(&'static st
 
 type Table = Result<String, TrainError>;
 
-fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Table {
+fn table(header: &[impl AsRef<[u8]>], rows: impl Iterator<Item = Vec<String>>) -> Table {
     let wrong =
         |error: &dyn std::fmt::Display| TrainError::Compare(format!("a table could not be made: {error}"));
     let mut writer = Writer::from_writer(Vec::new());
@@ -54,86 +54,82 @@ fn kinds(peak: &PeakBytes) -> impl Iterator<Item = String> {
 }
 
 fn methods(report: &Report) -> Table {
-    let mut header = vec!["method", "peak_bytes"];
-    header.extend(KINDS);
-    header.extend([
-        "adapter_file_bytes",
-        "steps_per_second",
-        "steps_per_second_q1",
-        "steps_per_second_q3",
-        "tokens_per_second",
-        "tokens_per_second_q1",
-        "tokens_per_second_q3",
-        "step_time_ratio",
-        "train_loss",
-        "train_loss_low",
-        "train_loss_high",
-        "eval_loss",
-        "eval_loss_low",
-        "eval_loss_high",
-        "accuracy",
-        "accuracy_low",
-        "accuracy_high",
-        "accuracy_over_examples_low",
-        "accuracy_over_examples_high",
-        "macro_f1",
-    ]);
+    let mut header: Vec<String> = ["method", "peak_bytes"].map(str::to_owned).to_vec();
+    header.extend(KINDS.map(str::to_owned));
+    header.extend(
+        [
+            "base_file_bytes",
+            "adapter_file_bytes",
+            "steps_per_second",
+            "steps_per_second_q1",
+            "steps_per_second_q3",
+            "tokens_per_second",
+            "tokens_per_second_q1",
+            "tokens_per_second_q3",
+            "step_time_ratio",
+        ]
+        .map(str::to_owned),
+    );
+    for metric in &report.analysis.metrics {
+        let name = metric.name();
+        header.extend([name.to_owned(), format!("{name}_low"), format!("{name}_high")]);
+        if metric.is_score() {
+            header.extend(["low", "high"].map(|end| format!("{name}_over_examples_{end}")));
+        }
+    }
     let spread = |spread: Option<Spread>| {
         let ends = spread.map(|spread| [spread.median, spread.low, spread.high]);
         (0..3).map(move |place| cell(ends.map(|ends| ends[place])))
     };
-    let estimate = |estimate: &Option<Estimate>| {
-        let interval = estimate.as_ref().and_then(|estimate| estimate.interval);
-        let mean = estimate.as_ref().map(|estimate| estimate.mean);
-        [
-            cell(mean),
-            cell(interval.map(|ends| ends[0])),
-            cell(interval.map(|ends| ends[1])),
-        ]
-    };
+    let ends = |interval: Option<[f64; 2]>| (0..2).map(move |end| cell(interval.map(|ends| ends[end])));
     let rows = report.analysis.methods.iter().map(|figures| {
         let peak = &figures.peak_device_bytes;
         let mut row = vec![figures.method.to_string(), peak.total.to_string()];
         row.extend(kinds(peak));
+        row.push(figures.base_file_bytes.to_string());
         row.push(figures.adapter_bytes.to_string());
         row.extend(spread(figures.steps_per_second));
         row.extend(spread(figures.tokens_per_second));
         row.push(cell(figures.step_time_ratio.map(|ratio| ratio.median)));
-        for found in [&figures.train_loss, &figures.eval_loss, &figures.accuracy] {
-            row.extend(estimate(found));
+        for metric in &report.analysis.metrics {
+            let figure = figures.measured.get(metric);
+            row.push(cell(figures.mean(*metric)));
+            row.extend(ends(figure.and_then(|figure| figure.estimate.interval)));
+            if metric.is_score() {
+                row.extend(ends(figure.and_then(|figure| figure.over_examples)));
+            }
         }
-        row.extend((0..2).map(|end| cell(figures.accuracy_over_examples.map(|ends| ends[end]))));
-        row.push(cell(figures.macro_f1.as_ref().map(|estimate| estimate.mean)));
         row
     });
     table(&header, rows)
 }
 
 fn runs(report: &Report) -> Table {
-    let header = [
-        "method",
-        "seed",
-        "steps",
-        "seconds",
-        "final_loss",
-        "eval_loss",
-        "accuracy",
-        "macro_f1",
-        "peak_bytes",
-    ];
+    let mut header: Vec<String> = ["method", "seed", "steps", "seconds", "final_loss", "eval_loss"]
+        .map(str::to_owned)
+        .to_vec();
+    let scores = || report.analysis.metrics.iter().filter(|metric| metric.is_score());
+    for metric in scores() {
+        let name = metric.name();
+        header.extend([name.to_owned(), format!("{name}_low"), format!("{name}_high")]);
+    }
+    header.push("peak_bytes".to_owned());
     let rows = report.runs.iter().map(|run| {
-        let classified = run.classification.as_ref();
-        vec![
+        let mut row = vec![
             run.method.to_string(),
             run.seed.to_string(),
             run.steps.to_string(),
             run.seconds.to_string(),
             cell(run.final_loss),
             cell(run.eval_loss),
-            cell(classified.map(|found| found.accuracy)),
-            cell(classified.map(|found| found.macro_f1)),
-            run.peak_device_bytes.total.to_string(),
-        ]
+        ];
+        for metric in scores() {
+            let score = run.evaluation.scores.get(metric);
+            row.push(cell(score.map(|score| score.value)));
+            row.extend((0..2).map(|end| cell(score.map(|score| score.interval[end]))));
+        }
+        row.push(run.peak_device_bytes.total.to_string());
+        row
     });
     table(&header, rows)
 }
