@@ -9,6 +9,8 @@
 mod answers;
 mod check_data;
 mod compare;
+#[cfg(all(feature = "cuda", target_os = "linux"))]
+mod cuda;
 mod devices;
 mod evaluate;
 mod generate;
