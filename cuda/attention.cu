@@ -45,8 +45,8 @@ KERNEL(256, attention, (const act *q, // [B, T, Hq, D]
         most = highest;
         f32 share = 0.0f;
         for (u32 j = 0; j < COLUMNS; j++) {
-            // A row without any visible key so far has the lowest maximum.
-            f32 weight = scores[j] > -2.0e38f ? expf(scores[j] - highest) : 0.0f;
+            // A row without any visible key so far has the lowest maximum. NaN is no hidden key's: it comes through.
+            f32 weight = scores[j] < -2.0e38f ? 0.0f : expf(scores[j] - highest);
             weights[row][lane + LANES * j] = weight;
             share += weight;
         }

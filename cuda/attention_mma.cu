@@ -52,8 +52,8 @@ KERNEL(128, attention_mma, (const act *q, // [B, T, Hq, D]
         for (u32 j = 0; j < 4; j++) {
 #pragma unroll
             for (u32 i = 0; i < 4; i++) {
-                // A row without any visible key so far has the lowest maximum.
-                scores[j][i] = scores[j][i] > -2.0e38f ? expf(scores[j][i] - most[i / 2]) : 0.0f;
+                // A row without any visible key so far has the lowest maximum. NaN is no hidden key's: it comes through.
+                scores[j][i] = scores[j][i] < -2.0e38f ? 0.0f : expf(scores[j][i] - most[i / 2]);
                 sums[i / 2] += scores[j][i];
             }
         }

@@ -104,7 +104,7 @@ __device__ inline void multiply(const u16 *input_tile, const u16 *weight_tile, u
     }
 }
 
-KERNEL(256, linear_mma, (Product product, Weight weight, Dropout dropout)) {
+KERNEL_BY_TWOS(256, linear_mma, (Product product, Weight weight, Dropout dropout)) {
     alignas(16) __shared__ u16 input_tile[2][TILE * INNER_PITCH];
     alignas(16) __shared__ u16 weight_tile[2][WEIGHT_TILE];
     const f32 *levels = weight_begin(weight);

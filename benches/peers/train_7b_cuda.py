@@ -11,14 +11,20 @@ seconds of a step but the first two, tokens a second, the peak of device memory 
 saw, and the losses, which show that both do the same. First the GPU's dense bf16 peak, by PyTorch's product of squares of 8192:
 `cargo bench -p anylora-benches --features cuda --bench linear_cuda -- peak=NUMBER` takes it.
 
-`--shape tiny --device cpu` tries all of it without a GPU, in f32, with small batches.
+Without those packages ours is timed alone. Our program finds the NVRTC that they bring. `--shape tiny --device cpu` tries all
+of it without a GPU, in f32, with small batches.
 """
 
 import argparse
+import array
+import importlib.util
 import json
+import math
 import os
+import random
 import shutil
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -35,6 +41,7 @@ SHAPES = {
 }
 LINEAR = "q_proj k_proj v_proj o_proj gate_proj up_proj down_proj".split()
 PEFT, OURS = "PEFT + bitsandbytes", "AnyLoRA"
+MISSING = [name for name in "torch transformers peft bitsandbytes accelerate".split() if importlib.util.find_spec(name) is None]
 
 
 def rows(vocab, count, length):
@@ -48,44 +55,65 @@ def rows(vocab, count, length):
 
 def weights(shape, device, out):
     """A checkpoint of random weights, a file a layer, with the tiny models' tokenizer."""
-    import torch
-    from safetensors.torch import save_file
-    from transformers import LlamaConfig
-
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    config = LlamaConfig(**SHAPES[shape], tie_word_embeddings=False, architectures=["LlamaForCausalLM"], dtype=dtype)
+    size = SHAPES[shape]
+    dtype, width = ("BF16", 2) if device == "cuda" else ("F32", 4)
     out.mkdir()
-    config.save_pretrained(out)
+    config = dict(size, model_type="llama", architectures=["LlamaForCausalLM"], hidden_act="silu", rms_norm_eps=1e-6,
+                  tie_word_embeddings=False, dtype={"BF16": "bfloat16", "F32": "float32"}[dtype])
+    (out / "config.json").write_text(json.dumps(config))
     for file in (ROOT / "tests/fixtures/tiny/tiny-llama").glob("*token*"):
         shutil.copy(file, out)
-    torch.manual_seed(0)
-    hidden, inner, vocab = config.hidden_size, config.intermediate_size, config.vocab_size
-    key = hidden * config.num_key_value_heads // config.num_attention_heads
-    normal = lambda *size: (0.02 * torch.randn(size, device=device)).to(dtype).cpu()
-    ones = lambda: torch.ones(hidden, dtype=dtype)
-    index = {}
+    # As many values again and again: no power of two, so that no two rows of a matrix are the same.
+    random.seed(0)
+    values = array.array("f", (random.gauss(0, 0.02) for _ in range(1_000_003))).tobytes()
+    kept = slice(4 - width, 4)  # bf16 is the upper half of f32
+    values = b"".join(values[at : at + 4][kept] for at in range(0, len(values), 4))
+    ones = struct.pack("<f", 1)[kept]
+    index, at = {}, 0
 
-    def save(name, tensors):
-        save_file(tensors, out / name, metadata={"format": "pt"})
-        index.update({tensor: name for tensor in tensors})
+    def parts(shape):
+        nonlocal at
+        left = math.prod(shape) * width
+        if len(shape) == 1:
+            yield ones * shape[0]
+            return
+        while left > 0:
+            part = values[at : at + left]
+            yield part
+            left -= len(part)
+            at = (at + len(part)) % len(values)
 
-    for i in range(config.num_hidden_layers):
-        at = f"model.layers.{i}."
+    def save(name, shapes):
+        header, end = {"__metadata__": {"format": "pt"}}, 0
+        for key, shape in shapes.items():
+            begin, end = end, end + math.prod(shape) * width
+            header[key] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+        header = json.dumps(header).encode()
+        with open(out / name, "wb") as file:
+            file.write(struct.pack("<Q", len(header)) + header)
+            for shape in shapes.values():
+                file.writelines(parts(shape))
+        index.update({key: name for key in shapes})
+
+    hidden, inner, vocab = size["hidden_size"], size["intermediate_size"], size["vocab_size"]
+    key = hidden * size["num_key_value_heads"] // size["num_attention_heads"]
+    for i in range(size["num_hidden_layers"]):
+        layer = f"model.layers.{i}."
         save(f"layer{i}.safetensors", {
-            at + "input_layernorm.weight": ones(),
-            at + "post_attention_layernorm.weight": ones(),
-            at + "self_attn.q_proj.weight": normal(hidden, hidden),
-            at + "self_attn.k_proj.weight": normal(key, hidden),
-            at + "self_attn.v_proj.weight": normal(key, hidden),
-            at + "self_attn.o_proj.weight": normal(hidden, hidden),
-            at + "mlp.gate_proj.weight": normal(inner, hidden),
-            at + "mlp.up_proj.weight": normal(inner, hidden),
-            at + "mlp.down_proj.weight": normal(hidden, inner),
+            layer + "input_layernorm.weight": [hidden],
+            layer + "post_attention_layernorm.weight": [hidden],
+            layer + "self_attn.q_proj.weight": [hidden, hidden],
+            layer + "self_attn.k_proj.weight": [key, hidden],
+            layer + "self_attn.v_proj.weight": [key, hidden],
+            layer + "self_attn.o_proj.weight": [hidden, hidden],
+            layer + "mlp.gate_proj.weight": [inner, hidden],
+            layer + "mlp.up_proj.weight": [inner, hidden],
+            layer + "mlp.down_proj.weight": [hidden, inner],
         })
     save("ends.safetensors", {
-        "model.embed_tokens.weight": normal(vocab, hidden),
-        "model.norm.weight": ones(),
-        "lm_head.weight": normal(vocab, hidden),
+        "model.embed_tokens.weight": [vocab, hidden],
+        "model.norm.weight": [hidden],
+        "lm_head.weight": [vocab, hidden],
     })
     (out / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
 
@@ -158,7 +186,8 @@ def ours(anylora, model, start, device, quant, batch, length, steps, work):
     vocab = json.loads((model / "config.json").read_text())["vocab_size"]
     data, out = work / "rows.jsonl", work / f"run{time.monotonic_ns()}"
     data.write_text("".join(json.dumps({"input_ids": row}) + "\n" for row in rows(vocab, batch * steps, length)))
-    command = [anylora, "train", "--model", model, "--data", data, "--out", out, "--adapter-init", start]
+    command = [anylora, "train", "--model", model, "--data", data, "--out", out]
+    command += ["--adapter-init", start] if start.exists() else "--rank 16 --alpha 32 --target-modules all-linear".split()
     command += f"--device {device} --quant {quant} --batch-size {batch} --max-length {length} --steps {steps}".split()
     command += ["--dtype", "bf16" if device == "cuda" else "f32"]
     command += "--packing false --shuffle false --recompute true --schedule constant --warmup-steps 0".split()
@@ -186,12 +215,20 @@ class Memory(threading.Thread):
                 self.most = max(self.most or 0, int(answer.stdout.split()[0]) * 1.048576)
 
 
+def environment():
+    """This one, in which our program finds the NVRTC of Python's packages."""
+    folders = [os.environ.get("LD_LIBRARY_PATH", "")]
+    for path in sys.path:
+        folders += sorted({str(library.parent) for library in Path(path).glob("nvidia/*/lib/libnvrtc.so.*")})
+    return os.environ | {"LD_LIBRARY_PATH": ":".join(filter(None, folders))}
+
+
 def run(command):
     """A process's stdout, and the most memory in MB that nvidia-smi saw, or without one that the process had resident."""
     memory = Memory()
     memory.start()
     with tempfile.TemporaryFile() as errors:
-        child = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=errors)
+        child = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=errors, env=environment())
         stdout = child.stdout.read()
         _, status, usage = os.wait4(child.pid, 0)
         memory.done.set()
@@ -220,12 +257,13 @@ def side_by_side(arguments, anylora, model, work):
         for quant in arguments.quant:
             start = work / "start"
             theirs = [sys.executable, __file__, "peft", model, start, arguments.device, quant, count, length]
-            if not start.exists():
+            turns = {OURS: []} if MISSING else {PEFT: [], OURS: []}
+            if not MISSING and not start.exists():
                 run([*theirs, 0])
-            turns = {PEFT: [], OURS: []}
             for _ in range(arguments.rounds):
-                stdout, memory = run([*theirs, arguments.steps])
-                turns[PEFT].append((json.loads(stdout), memory))
+                if not MISSING:
+                    stdout, memory = run([*theirs, arguments.steps])
+                    turns[PEFT].append((json.loads(stdout), memory))
                 result = ours(anylora, model, start, arguments.device, quant, count, length, arguments.steps, work)
                 turns[OURS].append(result)
             print(f"{'QLoRA' if quant == 'nf4' else 'LoRA'}, {batch}, {arguments.shape} on {arguments.device}:", flush=True)
@@ -240,8 +278,9 @@ def side_by_side(arguments, anylora, model, work):
                     + (f", its own {max(held):.0f} MB" if held else "")
                 )
                 print(f"  {'':20} losses {' '.join(f'{loss:.5f}' for loss in results[0][0]['losses'])}")
-            ratio = medians[quant, batch, PEFT] / medians[quant, batch, OURS]
-            print(f"  {OURS}: {ratio:.2f} times the speed of {PEFT}", flush=True)
+            if not MISSING:
+                ratio = medians[quant, batch, PEFT] / medians[quant, batch, OURS]
+                print(f"  {OURS}: {ratio:.2f} times the speed of {PEFT}", flush=True)
         if len(arguments.quant) == 2:
             ratio = medians["nf4", batch, OURS] / medians["none", batch, OURS]
             print(f"{batch}: our QLoRA step takes {ratio:.2f} of our LoRA step", flush=True)
@@ -261,7 +300,9 @@ def main():
     if arguments.steps < 3:
         parser.error("--steps: expected at least 3")
     anylora = arguments.anylora or program(arguments.device)
-    if arguments.device == "cuda":
+    if MISSING:
+        print(f"{PEFT} can't run, {', '.join(MISSING)} not being installed: {OURS} alone", flush=True)
+    elif arguments.device == "cuda":
         answer = json.loads(run([sys.executable, __file__, "peak"])[0])
         print(f"{answer['name']}: dense bf16 peak {answer['teraflops']:.0f} TFLOP/s", flush=True)
     with tempfile.TemporaryDirectory() as work:

@@ -23,6 +23,8 @@ struct bf16 {
 
 // `KERNEL(threads, name, (parameters)) { body }`: a block has `threads` threads, a grid one dimension.
 #define KERNEL(threads, name, parameters) extern "C" __global__ void __launch_bounds__(threads) name parameters
+// The same with as few registers a thread as two blocks on a multiprocessor leave.
+#define KERNEL_BY_TWOS(threads, name, parameters) extern "C" __global__ void __launch_bounds__(threads, 2) name parameters
 // Memory that a block shares, of the size that the launch names.
 #define DYNAMIC_SHARED(type, name) extern __shared__ __align__(16) type name[]
 

@@ -10,6 +10,8 @@ mod adapters;
 mod answers;
 mod check_data;
 mod compare;
+#[cfg(all(feature = "cuda", target_os = "linux"))]
+mod cuda;
 mod devices;
 mod evaluate;
 mod generate;

@@ -190,7 +190,7 @@ pub(super) fn backward<B: Backend>(device: &B, act: DType, case: Case, roundings
 /// Both directions, on the software device at every tier. Compiling with checks takes long: see [`checked`].
 fn on_every_tier(case: Case) {
     #[cfg(not(feature = "emulator"))]
-    if let Some((_checked, tiers)) = gpus().split_last() {
+    if let Some((_checked, tiers)) = anylora_tests::tested_gpus().split_last() {
         tiers.iter().for_each(|gpu| in_every_type(gpu, case));
     }
     #[cfg(feature = "cuda")]

@@ -22,13 +22,9 @@ macro_rules! on_engines {
         mod wgpu {
             $(#[test]
             fn $test() {
-                let options = anylora_engine_wgpu::OpenOptions {
-                    poison: true,
-                    ..Default::default()
-                };
-                let spec = anylora_engine::DeviceSpec::Software;
-                let gpu = pollster::block_on(anylora_engine_wgpu::Wgpu::open(spec, options));
-                super::$test(&gpu.expect("a software adapter: `scripts/setup` installs lavapipe"));
+                if anylora_tests::tests_adapters() {
+                    super::$test(&anylora_tests::wgpu_with(|_| {}));
+                }
             })*
         }
     };

@@ -6,9 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use anylora_checkpoint::Checkpoint;
-use anylora_engine::{Backend, DeviceSpec};
+use anylora_engine::Backend;
 use anylora_engine_burn::Cpu;
-use anylora_engine_wgpu::{OpenOptions, Wgpu};
 use anylora_models::{LoadOptions, Loader, Quantization};
 
 use crate::goldens::{Goldens, distance, values};
@@ -72,14 +71,6 @@ fn in_nf4<B: Backend>(backend: &B) {
     forward_equals(backend, options, "forward_qlora_nf4dq_qv.safetensors");
 }
 
-fn software() -> Wgpu {
-    let options = OpenOptions {
-        poison: true,
-        ..OpenOptions::default()
-    };
-    pollster::block_on(Wgpu::open(DeviceSpec::Software, options)).unwrap()
-}
-
 #[test]
 #[ignore = "needs the model that scripts/fetch-smollm2 smollm2-q4_1 gets"]
 fn on_the_cpu() {
@@ -89,8 +80,17 @@ fn on_the_cpu() {
 
 #[test]
 #[ignore = "needs the model that scripts/fetch-smollm2 smollm2-q4_1 gets"]
-fn on_a_software_adapter() {
-    let gpu = software();
+fn on_an_adapter() {
+    let gpu = anylora_tests::wgpu_with(|_| {});
     in_f32(&gpu);
     in_nf4(&gpu);
+}
+
+#[cfg(feature = "cuda")]
+#[test]
+#[ignore = "needs the model that scripts/fetch-smollm2 smollm2-q4_1 gets, and a GPU"]
+fn on_cuda() {
+    let gpu = anylora_tests::cuda().expect("a GPU: `anylora devices` lists what is here");
+    in_f32(gpu);
+    in_nf4(gpu);
 }

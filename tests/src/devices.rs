@@ -4,14 +4,38 @@ use anylora_engine::{Backend, DType, DeviceSpec, Tier};
 use anylora_engine_burn::Cpu;
 use anylora_engine_wgpu::{OpenOptions, Wgpu};
 
-/// Opens the software adapter.
+/// What `ANYLORA_DEVICE` names, for tests on hardware: `cuda[:N]` is tested alone, and another GPU takes the place of the
+/// software adapter, without CUDA. `scripts/check-gpu` sets it.
+fn named() -> Option<DeviceSpec> {
+    let name = std::env::var("ANYLORA_DEVICE").ok()?;
+    let spec = name.parse::<DeviceSpec>();
+    let spec = spec.unwrap_or_else(|error| panic!("ANYLORA_DEVICE: {error}"));
+    assert!(
+        !matches!(spec, DeviceSpec::Auto | DeviceSpec::Cpu),
+        "ANYLORA_DEVICE: tests take cuda[:N] or an adapter such as vulkan[:N]"
+    );
+    Some(spec)
+}
+
+/// Opens the software adapter, or the one that `ANYLORA_DEVICE` names.
 ///
 /// # Panics
 /// Where there is none: such a machine can't say that the kernels work.
 #[track_caller]
 pub fn open(options: OpenOptions) -> Wgpu {
-    pollster::block_on(Wgpu::open(DeviceSpec::Software, options))
-        .expect("a software adapter (`scripts/setup` installs lavapipe)")
+    let spec = named().filter(|spec| !matches!(spec, DeviceSpec::Cuda(_)));
+    pollster::block_on(Wgpu::open(spec.unwrap_or(DeviceSpec::Software), options))
+        .expect("an adapter (`scripts/setup` installs lavapipe)")
+}
+
+/// Those of [`gpus`] on which tests for every engine run: none where CUDA is tested alone.
+pub fn tested_gpus() -> &'static [Wgpu] {
+    if tests_adapters() { gpus() } else { &[] }
+}
+
+/// Whether tests for every engine run on wgpu too.
+pub fn tests_adapters() -> bool {
+    !matches!(named(), Some(DeviceSpec::Cuda(_)))
 }
 
 /// The software adapter with all it has and poisoned memory, changed by `change`.
@@ -24,7 +48,7 @@ pub fn wgpu_with(change: impl FnOnce(&mut OpenOptions)) -> Wgpu {
     open(options)
 }
 
-/// The software adapter at every tier that it has (baseline; f16; subgroups; both) with poisoned memory, and once
+/// The adapter of [`open`] at every tier that it has (baseline; f16; subgroups; both) with poisoned memory, and once
 /// more with bounds checks. Opened once in a process.
 pub fn gpus() -> &'static [Wgpu] {
     static GPUS: LazyLock<Vec<Wgpu>> = LazyLock::new(|| {
@@ -71,8 +95,8 @@ pub fn cpu() -> Cpu {
     Cpu::new(None)
 }
 
-/// The first NVIDIA GPU with poisoned memory, where CUDA finds one; with the feature `emulator`, its kernels on the
-/// host. Opened once in a process.
+/// The first NVIDIA GPU with poisoned memory, where CUDA finds one, or the one that `ANYLORA_DEVICE` names; with the feature
+/// `emulator`, its kernels on the host. Opened once in a process.
 #[cfg(feature = "cuda")]
 pub fn cuda() -> Option<&'static anylora_engine_cuda::Cuda> {
     static GPU: LazyLock<Option<anylora_engine_cuda::Cuda>> = LazyLock::new(new_cuda);
@@ -95,7 +119,13 @@ pub fn new_cuda() -> Option<anylora_engine_cuda::Cuda> {
         Some(Cuda::emulated(&target.join("tmp"), true, options).expect("a folder that can be written"))
     }
     #[cfg(not(feature = "emulator"))]
-    Cuda::open(None, options).ok()
+    match named() {
+        None => Cuda::open(None, options).ok(),
+        Some(DeviceSpec::Cuda(index)) => {
+            Some(Cuda::open(index, options).unwrap_or_else(|error| panic!("{error}")))
+        }
+        Some(_) => None,
+    }
 }
 
 /// The types in which a device stores activations.
@@ -157,13 +187,13 @@ macro_rules! on_every_gpu {
     }};
 }
 
-/// `on_gpus!(|gpu| test(gpu))`: on every one of [`gpus`], and on the NVIDIA GPU where tests are built with CUDA and find
+/// `on_gpus!(|gpu| test(gpu))`: on every one of [`tested_gpus`], and on the NVIDIA GPU where tests are built with CUDA and find
 /// one. With the feature `emulator` CUDA's kernels run on the host, and nothing else does.
 #[macro_export]
 macro_rules! on_gpus {
     (|$gpu:ident| $test:expr) => {{
         #[cfg(not(feature = "emulator"))]
-        for $gpu in $crate::gpus() {
+        for $gpu in $crate::tested_gpus() {
             $test;
         }
         #[cfg(feature = "cuda")]
@@ -201,9 +231,11 @@ macro_rules! on_each_activation {
 
 /// The devices of [`on_each_activation!`], without the CPU engine.
 pub fn each_activation() -> Vec<(&'static Wgpu, DType)> {
-    let gpus = gpus();
     // The last one is the device with all features once more, checked.
-    let mut devices = vec![(&gpus[0], DType::F32), (&gpus[gpus.len() - 2], DType::F16)];
+    let (Some(first), Some(full)) = (tested_gpus().first(), tested_gpus().iter().rev().nth(1)) else {
+        return Vec::new();
+    };
+    let mut devices = vec![(first, DType::F32), (full, DType::F16)];
     devices.retain(|(gpu, act)| gpu.caps().has_activation(*act));
     devices
 }

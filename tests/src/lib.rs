@@ -1,6 +1,6 @@
 //! What the tests across crates share.
 //!
-//! - [`gpus`]: the software device at every tier, with poisoned memory; [`cpu`]: the CPU engine, which passes the
+//! - [`gpus`]: the software device (or what `ANYLORA_DEVICE` names) at every tier, with poisoned memory; [`cpu`]: the CPU engine, which passes the
 //!   same tests. [`on_every_device!`] runs a test on all of them, in every activation type that each has.
 //! - [`Operand`]: random values on the host, as an engine tensor (whole, or a view at an offset) and as a leaf of
 //!   the reference, `anylora_engine_burn::reference`.
@@ -32,7 +32,10 @@ mod values;
 
 pub use cases::cases;
 pub use compare::{Tolerance, close, same_bits};
-pub use devices::{Scope, activations, checked, cpu, each_activation, gpus, low_binding, open, wgpu_with};
+pub use devices::{
+    Scope, activations, checked, cpu, each_activation, gpus, low_binding, open, tested_gpus, tests_adapters,
+    wgpu_with,
+};
 #[cfg(feature = "cuda")]
 pub use devices::{cuda, new_cuda};
 pub use operand::{Indices, Operand, read};

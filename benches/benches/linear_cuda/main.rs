@@ -123,8 +123,10 @@ fn measure(gpu: &Cuda, [m, n, k]: [usize; 3], packed: bool, turns: usize) -> Res
     let operands = Operands::new(gpu, [m, n, k])?;
     let operands = &operands;
     let wait = || block_on(gpu.synchronize());
-    let mut all: Vec<Timed<'_>> = Vec::new();
     let dense = [(["bf16 forward", "bf16 backward"], dense)];
+    #[cfg(feature = "compare-cuda")]
+    let product = burn::Product::new([m, n, k]);
+    let mut all: Vec<Timed<'_>> = Vec::new();
     for (names, weight) in dense.iter().chain(&weights) {
         let is_dense = names[0].starts_with("bf16");
         all.push(Timed {
@@ -140,8 +142,6 @@ fn measure(gpu: &Cuda, [m, n, k]: [usize; 3], packed: bool, turns: usize) -> Res
             wait: Box::new(wait),
         });
     }
-    #[cfg(feature = "compare-cuda")]
-    let product = burn::Product::new([m, n, k]);
     #[cfg(feature = "compare-cuda")]
     all.push(Timed {
         name: "burn-cuda bf16",

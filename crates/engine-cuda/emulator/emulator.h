@@ -325,3 +325,4 @@ template <class... A> static const char *emulated_run(void (*kernel)(A...), u32 
     static void name parameters;                                                                                       \
     extern "C" const char *emulated_##name(const EmulatedLaunch *launch) { return emulated_run(name, threads, *launch); } \
     static void name parameters
+#define KERNEL_BY_TWOS KERNEL

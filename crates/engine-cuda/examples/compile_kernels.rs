@@ -1,5 +1,5 @@
 //! Compiles every variant of every kernel with NVRTC to PTX for each architecture, and for the first one on to a binary,
-//! which has the inline assembly checked too. It needs no GPU.
+//! which has the inline assembly checked too, and tells whether values spill from registers. It needs no GPU.
 //!
 //!     cargo run -p anylora-engine-cuda --example compile_kernels -- LIBNVRTC ARCHITECTURE...
 //!
@@ -13,6 +13,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anylora_engine_cuda::{Compiler, Program};
+
+/// What a thread may spill at most, in bytes: products on tensor cores give some words for a second block on a
+/// multiprocessor. An array that is indexed at run time would spill hundreds.
+const SPILLED: usize = 64;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -33,6 +37,27 @@ fn main() -> ExitCode {
             eprintln!("{error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Compiles one.
+fn check(compiler: &Compiler, program: &Program, target: &str) -> Result<(), String> {
+    let further: &[&str] = match target.starts_with("sm_") {
+        true => &["--ptxas-options=-v"],
+        false => &[],
+    };
+    let image = compiler
+        .compile(program, target, further)
+        .map_err(|error| error.to_string())?;
+    let spilled = image.log.split(',').filter_map(|part| {
+        let bytes = part.trim().strip_suffix(" bytes spill stores")?;
+        bytes.parse::<usize>().ok()
+    });
+    match spilled.max() {
+        Some(bytes) if bytes > SPILLED => Err(format!(
+            "{program} for {target}: a thread spills {bytes} bytes, {SPILLED} at most were expected"
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -58,10 +83,10 @@ fn compile(library: &Path, architectures: &[String]) -> Result<String, String> {
             scope.spawn(|| {
                 while let Some((program, target)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let begin = Instant::now();
-                    if let Err(error) = compiler.compile(program, target)
+                    if let Err(error) = check(&compiler, program, target)
                         && let Ok(mut failures) = failures.lock()
                     {
-                        failures.push(error.to_string());
+                        failures.push(error);
                     }
                     if let Ok(mut seconds) = seconds.lock() {
                         *seconds.entry(program.file).or_default() += begin.elapsed().as_secs_f64();

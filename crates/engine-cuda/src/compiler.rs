@@ -162,11 +162,17 @@ impl Compiler {
         below.max().map(|known| format!("compute_{known}"))
     }
 
-    /// Compiles a variant to PTX for an architecture such as `compute_80`, or to a binary for one such as `sm_80`.
+    /// Compiles a variant to PTX for an architecture such as `compute_80`, or to a binary for one such as `sm_80`, with
+    /// further options of NVRTC's.
     ///
     /// # Errors
     /// What the compiler says.
-    pub fn compile(&self, program: &Program, architecture: &str) -> Result<Image, CompileError> {
+    pub fn compile(
+        &self,
+        program: &Program,
+        architecture: &str,
+        further: &[&str],
+    ) -> Result<Image, CompileError> {
         let failed = |log: String| CompileError {
             program: program.to_string(),
             architecture: architecture.to_owned(),
@@ -182,6 +188,7 @@ impl Compiler {
         let mut options = program.options();
         options.push(format!("--gpu-architecture={architecture}"));
         options.push("--std=c++17".to_owned());
+        options.extend(further.iter().map(ToString::to_string));
         let options: Vec<CString> = options
             .iter()
             .map(|option| text(option))

@@ -85,8 +85,16 @@ impl Context {
         unsafe { result::ctx::set_current(self.context) }.map_err(error)
     }
 
-    /// An event after all that was asked for.
+    /// An event after all that was asked for. Where there is none, all of that is waited for, since whoever asked gives
+    /// up the memory of the host that it uses.
     pub(crate) fn event(self: &Arc<Self>) -> Result<Event, Error> {
+        self.recorded().inspect_err(|_| {
+            // SAFETY: the stream is alive. The first error is told.
+            let _ = unsafe { result::stream::synchronize(self.stream) };
+        })
+    }
+
+    fn recorded(self: &Arc<Self>) -> Result<Event, Error> {
         self.enter()?;
         let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING;
         let handle = result::event::create(flags).map_err(error)?;

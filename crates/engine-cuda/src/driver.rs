@@ -91,7 +91,7 @@ impl Kernels {
     fn load(&self, program: &Program) -> Result<Module, Error> {
         let image = self
             .compiler
-            .compile(program, &self.architecture)
+            .compile(program, &self.architecture, &[])
             .map_err(|error| Error::Device(error.to_string()))?;
         // SAFETY: NVRTC made the image; PTX ends with 0.
         let handle = unsafe { result::module::load_data(image.bytes.as_ptr().cast()) }.map_err(error)?;

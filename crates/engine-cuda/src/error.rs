@@ -23,15 +23,28 @@ pub enum OpenError {
     )]
     BrokenDriver(String),
     /// The driver is here and sees no GPU.
-    #[error("the NVIDIA driver sees no GPU ({0}); `nvidia-smi` lists what it sees")]
-    NoGpu(String),
+    #[error(
+        "the NVIDIA driver sees no GPU ({reason}); {}",
+        hint(visible.as_deref(), "`nvidia-smi` lists what is here")
+    )]
+    NoGpu {
+        /// What the driver says.
+        reason: String,
+        /// `CUDA_VISIBLE_DEVICES`, where it is set.
+        visible: Option<String>,
+    },
     /// There are fewer GPUs.
-    #[error("cuda:{index} is not here, CUDA has {count} GPUs; `anylora devices` lists them")]
+    #[error(
+        "cuda:{index} is not here, CUDA counts {count} from cuda:0 on; {}",
+        hint(visible.as_deref(), "`anylora devices` lists them")
+    )]
     NoSuchIndex {
         /// The number asked for.
         index: usize,
         /// How many there are, counted from 0.
         count: usize,
+        /// `CUDA_VISIBLE_DEVICES`, where it is set.
+        visible: Option<String>,
     },
     /// The GPU has no bf16 tensor cores.
     #[error(
@@ -58,6 +71,18 @@ pub enum OpenError {
         /// What the driver says.
         reason: String,
     },
+}
+
+/// What to do where GPUs are missing, which the environment may hide.
+fn hint(visible: Option<&str>, otherwise: &str) -> String {
+    visible.map_or_else(
+        || otherwise.to_owned(),
+        |visible| {
+            format!(
+                "CUDA_VISIBLE_DEVICES is \"{visible}\" and hides all others: `unset CUDA_VISIBLE_DEVICES`"
+            )
+        },
+    )
 }
 
 impl OpenError {

@@ -90,7 +90,12 @@ pub(crate) fn find(index: Option<usize>) -> Result<GpuReport, OpenError> {
         });
     };
     if index >= count {
-        return Err(OpenError::NoSuchIndex { index, count });
+        let visible = visible();
+        return Err(OpenError::NoSuchIndex {
+            index,
+            count,
+            visible,
+        });
     }
     usable(index, version)
 }
@@ -156,13 +161,22 @@ fn has(functions: &[&str]) -> Result<(), OpenError> {
 }
 
 fn count() -> Result<usize, OpenError> {
-    let refused = |error| OpenError::NoGpu(reason(error));
+    let none = |reason| OpenError::NoGpu {
+        reason,
+        visible: visible(),
+    };
+    let refused = |error| none(reason(error));
     result::init().map_err(refused)?;
     let count = result::device::get_count().map_err(refused)?;
     match usize::try_from(count) {
         Ok(count) if count > 0 => Ok(count),
-        _ => Err(OpenError::NoGpu("it counts 0".to_owned())),
+        _ => Err(none("it counts 0".to_owned())),
     }
+}
+
+/// Which GPUs the driver was told to show.
+fn visible() -> Option<String> {
+    std::env::var_os("CUDA_VISIBLE_DEVICES").map(|visible| visible.to_string_lossy().into_owned())
 }
 
 fn describe(index: usize, version: i32) -> Result<GpuReport, DriverError> {

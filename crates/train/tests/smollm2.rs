@@ -2,7 +2,8 @@
 //! and the first two of them on software Vulkan.
 //!
 //! `scripts/fetch-smollm2 smollm2-q4_1` puts the model where these tests look; they are slow without optimization:
-//! `cargo test --release -p anylora-train --test smollm2 -- --ignored`.
+//! `cargo test --release -p anylora-train --test smollm2 -- --ignored`. With `ANYLORA_DEVICE=cuda` or `vulkan:0` those
+//! named `equals_peft` run on that GPU in the place of the CPU engine.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,6 +18,7 @@ use anylora_checkpoint::{Checkpoint, TargetModules};
 use anylora_data::Batch;
 use anylora_engine::{Backend, DeviceSpec, Side};
 use anylora_engine_burn::Cpu;
+use anylora_engine_cuda::Cuda;
 use anylora_engine_wgpu::{OpenOptions, Wgpu};
 use anylora_models::Loader;
 use anylora_train::{PeakBytes, Quant, Schedule, State, Target, TrainConfig, Trainer, plan};
@@ -196,8 +198,25 @@ fn steps_equal_peft<B: Backend>(backend: &B, record: &str, quant: Quant, steps: 
     trainer
 }
 
+/// On the device that `ANYLORA_DEVICE` names, or on the CPU engine.
 fn twenty_steps_equal_peft(record: &str, quant: Quant) {
-    let trainer = steps_equal_peft(&Cpu::new(None), record, quant, 20);
+    let name = std::env::var("ANYLORA_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+    match name.parse().unwrap() {
+        DeviceSpec::Cpu => twenty_steps_on(&Cpu::new(None), record, quant),
+        DeviceSpec::Cuda(index) => {
+            let gpu = Cuda::open(index, anylora_engine_cuda::OpenOptions::default());
+            twenty_steps_on(&gpu.unwrap_or_else(|error| panic!("{error}")), record, quant);
+        }
+        spec => {
+            let gpu = block_on(Wgpu::open(spec, OpenOptions::default()));
+            twenty_steps_on(&gpu.unwrap_or_else(|error| panic!("{error}")), record, quant);
+        }
+    }
+}
+
+fn twenty_steps_on<B: Backend>(backend: &B, record: &str, quant: Quant) {
+    println!("on {}", backend.info().name);
+    let trainer = steps_equal_peft(backend, record, quant, 20);
     let expected = matrices(&format!("{record}_final.safetensors"));
     let found = block_on(trainer.parameters().download(State::Param)).unwrap();
     let mut compared = 0;

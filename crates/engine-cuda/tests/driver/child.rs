@@ -13,7 +13,9 @@ fn child() {
         poison: true,
         ..OpenOptions::default()
     };
-    let gpu = match Cuda::open(None, options) {
+    let index = std::env::var("ANYLORA_CHILD_GPU").ok();
+    let index = index.map(|index| index.parse().unwrap());
+    let gpu = match Cuda::open(index, options) {
         Ok(gpu) => gpu,
         Err(error) => {
             println!("error: {error}");
@@ -27,6 +29,7 @@ fn child() {
         Ok("launch") => launch(&gpu),
         Ok("allocate") => allocate(&gpu),
         Ok("lose") => lose(&gpu),
+        Ok("refuse") => refuse(&gpu),
         other => panic!("{other:?}"),
     }
 }
@@ -98,4 +101,17 @@ fn lose(gpu: &Cuda) {
         panic!("{answer:?}");
     };
     println!("lost: {reason}");
+}
+
+/// A copy whose end nobody could be told of.
+fn refuse(gpu: &Cuda) {
+    let tensor = Tensor::<Cuda>::empty(gpu, &[100], DType::F32, MemoryKind::Activations).unwrap();
+    let uploaded = Tensor::from_f32(gpu, &[100], MemoryKind::Activations, &[1.0; 100]);
+    for answer in [uploaded.map(|_| ()), block_on(tensor.download()).map(|_| ())] {
+        match answer {
+            Ok(()) => println!("copied"),
+            Err(Error::Device(reason)) => println!("refused: {reason}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
 }

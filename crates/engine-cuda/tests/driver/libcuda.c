@@ -11,8 +11,8 @@
 #include <string.h>
 
 typedef int Result;
-enum { INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, INVALID_IMAGE = 200, INVALID_CONTEXT = 201,
-       INVALID_HANDLE = 400, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700 };
+enum { INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, NO_DEVICE = 100, INVALID_DEVICE = 101,
+       INVALID_IMAGE = 200, INVALID_CONTEXT = 201, INVALID_HANDLE = 400, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static __thread void *current;
@@ -26,6 +26,19 @@ static size_t used, peak;
 static long setting(const char *name, long otherwise) {
     const char *text = getenv(name);
     return text ? atol(text) : otherwise;
+}
+
+// How many GPUs CUDA_VISIBLE_DEVICES leaves: those it names, up to the first number that there is none of.
+static int count_gpus(void) {
+    int count = setting("STAND_IN_COUNT", 1), shown = 0;
+    const char *text = getenv("CUDA_VISIBLE_DEVICES");
+    if (!text) return count;
+    for (char *end; *text; text = end + (*end == ',')) {
+        long index = strtol(text, &end, 10);
+        if (end == text || index < 0 || index >= count) break;
+        shown++;
+    }
+    return shown;
 }
 
 static struct Allocation {
@@ -84,7 +97,7 @@ Result cuDriverGetVersion(int *version) {
 }
 Result cuInit(unsigned flags) {
     (void)flags;
-    Result code = setting("STAND_IN_INIT", 0);
+    Result code = setting("STAND_IN_INIT", getenv("CUDA_VISIBLE_DEVICES") && !count_gpus() ? NO_DEVICE : 0);
     started = code == 0;
     return code;
 }
@@ -101,12 +114,12 @@ Result cuGetErrorString(Result code, const char **text) {
 }
 Result cuDeviceGetCount(int *count) {
     if (!started) return NOT_INITIALIZED;
-    *count = setting("STAND_IN_COUNT", 1);
+    *count = count_gpus();
     return 0;
 }
 Result cuDeviceGet(int *device, int index) {
     *device = index;
-    return index < setting("STAND_IN_COUNT", 1) ? 0 : 101;
+    return index < count_gpus() ? 0 : INVALID_DEVICE;
 }
 Result cuDeviceGetName(char *name, int bytes, int device) {
     snprintf(name, bytes, "Stand-in %d", device);
@@ -166,6 +179,7 @@ Result cuStreamDestroy_v2(void *stream) {
 Result cuEventCreate(void **event, unsigned flags) {
     (void)flags;
     ENTER
+    if (setting("STAND_IN_EVENT", 0)) return setting("STAND_IN_EVENT", 0);
     *event = malloc(1);
     alive[EVENTS]++;
     return 0;
@@ -256,6 +270,9 @@ Result cuMemHostAlloc(void **at, size_t bytes, unsigned flags) {
 }
 Result cuMemFreeHost(void *at) {
     ENTER
+    for (int i = 0; i < queued; i++) {
+        if (queue[i].to == at || queue[i].from == at) fprintf(stderr, "stand-in: freed before it was copied\n");
+    }
     free(at);
     alive[PINNED]--;
     return 0;

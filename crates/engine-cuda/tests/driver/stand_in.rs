@@ -1,14 +1,21 @@
 //! Libraries that take the place of NVIDIA's, compiled by the system's C compiler.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The sources.
+pub(crate) const LIBCUDA: &str = include_str!("libcuda.c");
+const LIBNVRTC: &str = include_str!("libnvrtc.c");
 
 /// The driver's library.
 pub(crate) enum Driver {
     /// With all that the engine calls.
     Whole,
+    /// The same by the one name that it has in containers.
+    Numbered,
     /// But for this function.
     Without(String),
 }
@@ -26,20 +33,6 @@ pub(crate) struct StandIn {
     folder: PathBuf,
 }
 
-fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/driver")
-        .join(name)
-}
-
-/// The functions of the stand-in for the driver.
-pub(crate) fn functions() -> Vec<String> {
-    let text = fs::read_to_string(source("libcuda.c")).unwrap();
-    let names = text.lines().filter_map(|line| line.strip_prefix("Result cu"));
-    let names = names.filter_map(|rest| rest.split_once('('));
-    names.map(|(name, _)| format!("cu{name}")).collect()
-}
-
 impl StandIn {
     pub(crate) fn new(driver: Driver, compilers: &[Nvrtc]) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -48,22 +41,28 @@ impl StandIn {
             Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("driver-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let stand_in = Self { folder };
-        let hidden = match &driver {
-            Driver::Whole => None,
-            Driver::Without(name) => Some(name.as_str()),
+        let (name, hidden) = match &driver {
+            Driver::Whole => ("libcuda.so", None),
+            Driver::Numbered => ("libcuda.so.1", None),
+            Driver::Without(function) => ("libcuda.so", Some(function.as_str())),
         };
-        stand_in.compile("libcuda.c", "libcuda.so", hidden, 0);
+        stand_in.compile(LIBCUDA, name, hidden, 0);
         // In the order in which the engine asks for them.
         for (compiler, name) in compilers.iter().zip(["libnvrtc.so", "libnvrtc.so.13"]) {
             match compiler {
-                Nvrtc::Version(version) => stand_in.compile("libnvrtc.c", name, None, *version),
-                Nvrtc::Missing(function) => stand_in.compile("libnvrtc.c", name, Some(function), 12),
+                Nvrtc::Version(version) => stand_in.compile(LIBNVRTC, name, None, *version),
+                Nvrtc::Missing(function) => stand_in.compile(LIBNVRTC, name, Some(function), 12),
             }
         }
         stand_in
     }
 
-    fn compile(&self, file: &str, library: &str, hidden: Option<&str>, version: u32) {
+    /// Where they are: for `LD_LIBRARY_PATH`.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn compile(&self, source: &str, library: &str, hidden: Option<&str>, version: u32) {
         let mut command = Command::new("cc");
         command.args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"]);
         command.arg(format!("-DVERSION={version}"));
@@ -75,35 +74,17 @@ impl StandIn {
         command
             .arg("-o")
             .arg(self.folder.join(library))
-            .arg(source(file))
-            .arg("-lpthread");
-        let output = command.output().expect("a C compiler");
+            .args(["-x", "c", "-", "-lpthread"])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("a C compiler");
+        child.stdin.take().unwrap().write_all(source.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
         assert!(
             output.status.success(),
             "{}",
             String::from_utf8_lossy(&output.stderr)
         );
-    }
-
-    /// Runs the test `child` in a process that finds these libraries, and gives back what it printed.
-    pub(crate) fn run(&self, what: &str, settings: &[(&str, &str)]) -> String {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child::child", "--ignored", "--nocapture"])
-            .env_clear()
-            .env("LD_LIBRARY_PATH", &self.folder)
-            .env("ANYLORA_CHILD", what)
-            .envs(settings.iter().copied())
-            .output()
-            .unwrap();
-        let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-        let text = text.concat();
-        assert!(
-            output.status.success(),
-            "{what}, {settings:?}: {}\n{text}",
-            output.status
-        );
-        assert!(text.contains("1 passed"), "{text}");
-        text
     }
 }
 
