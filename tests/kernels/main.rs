@@ -20,6 +20,7 @@ mod faults;
 mod head_loss;
 mod linear;
 mod linear_coop;
+mod linear_windows;
 mod lora;
 mod lora_linear;
 mod memory;
