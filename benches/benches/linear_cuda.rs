@@ -1,14 +1,10 @@
 //! What training a 7B model multiplies, on CUDA's tensor cores: NF4 forward and backward beside dense bf16 weights, at
-//! M = 2048 and the shapes of LLaMA 7B, in TFLOP/s and as a share of the GPU's dense bf16 peak; and, with `--features
-//! compare-cuda`, burn-cuda's bf16 matmul after its tuning.
+//! M = 2048 and the shapes of LLaMA 7B, in TFLOP/s and as a share of the GPU's dense bf16 peak.
 //!
 //! The peak is what was measured: the most of all dense products of this run, of which a square of 8192 is the first.
 //! `peak=660` puts a higher one in its place that something else measured on the same GPU, such as
 //! `benches/peers/train_7b_cuda.py`, which asks PyTorch. `ANYLORA_DEVICE=cuda:N` names the GPU. All of a shape take turns,
 //! so that clocks and heat are the same for all; a turn is some launches and a wait for them; medians.
-
-#[cfg(feature = "compare-cuda")]
-mod burn;
 
 use std::time::{Duration, Instant};
 
@@ -124,8 +120,6 @@ fn measure(gpu: &Cuda, [m, n, k]: [usize; 3], packed: bool, turns: usize) -> Res
     let operands = &operands;
     let wait = || block_on(gpu.synchronize());
     let dense = [(["bf16 forward", "bf16 backward"], dense)];
-    #[cfg(feature = "compare-cuda")]
-    let product = burn::Product::new([m, n, k]);
     let mut all: Vec<Timed<'_>> = Vec::new();
     for (names, weight) in dense.iter().chain(&weights) {
         let is_dense = names[0].starts_with("bf16");
@@ -142,19 +136,6 @@ fn measure(gpu: &Cuda, [m, n, k]: [usize; 3], packed: bool, turns: usize) -> Res
             wait: Box::new(wait),
         });
     }
-    #[cfg(feature = "compare-cuda")]
-    all.push(Timed {
-        name: "burn-cuda bf16",
-        dense: true,
-        run: Box::new(|| {
-            product.run();
-            Ok(())
-        }),
-        wait: Box::new(|| {
-            product.wait();
-            Ok(())
-        }),
-    });
 
     let turn = |timed: &Timed<'_>| -> Result<Duration> {
         (timed.wait)()?;
@@ -165,7 +146,7 @@ fn measure(gpu: &Cuda, [m, n, k]: [usize; 3], packed: bool, turns: usize) -> Res
         (timed.wait)()?;
         Ok(start.elapsed() / LAUNCHES)
     };
-    // Kernels are compiled, and burn-cuda tunes itself, before anything is timed.
+    // Kernels are compiled before anything is timed.
     for timed in &all {
         turn(timed)?;
     }
@@ -229,7 +210,6 @@ fn main() {
     let spec = std::env::var("ANYLORA_DEVICE")
         .map_or(Ok(DeviceSpec::Cuda(None)), |name| name.parse())
         .unwrap_or_else(|error| fail(&error));
-    // Ours is asked first: where there is no driver it says so, and burn-cuda's loader panics.
     let gpu = anylora_benches::cuda(spec).unwrap_or_else(|error| fail(&error));
     if let Err(error) = run(&gpu, given, turns) {
         fail(&error);
