@@ -34,7 +34,6 @@ struct Timed<'a> {
     /// Whether its speed may be the peak.
     dense: bool,
     run: Box<dyn Fn() -> Result<()> + 'a>,
-    wait: Box<dyn Fn() -> Result<()> + 'a>,
 }
 
 /// What one product took.
@@ -127,23 +126,21 @@ fn measure(gpu: &Cuda, [m, n, k]: [usize; 3], packed: bool, turns: usize) -> Res
             name: names[0],
             dense: is_dense,
             run: Box::new(move || operands.forward(gpu, weight)),
-            wait: Box::new(wait),
         });
         all.push(Timed {
             name: names[1],
             dense: is_dense,
             run: Box::new(move || operands.backward(gpu, weight)),
-            wait: Box::new(wait),
         });
     }
 
     let turn = |timed: &Timed<'_>| -> Result<Duration> {
-        (timed.wait)()?;
+        wait()?;
         let start = Instant::now();
         for _ in 0..LAUNCHES {
             (timed.run)()?;
         }
-        (timed.wait)()?;
+        wait()?;
         Ok(start.elapsed() / LAUNCHES)
     };
     // Kernels are compiled before anything is timed.

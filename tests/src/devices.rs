@@ -157,7 +157,7 @@ impl Drop for Scope {
     }
 }
 
-/// `on_every_device!(|device, act| test(device, act))`: on the CPU engine and on every GPU of [`on_gpus!`], in every
+/// `on_every_device!(|device, act| test(device, act))`: on the CPU engine and on every GPU of [`crate::on_gpus!`], in every
 /// activation type that each has. `test` is generic over the backend.
 #[macro_export]
 macro_rules! on_every_device {
