@@ -101,7 +101,6 @@ class Base:
         )
         return load_file(out)["logits"]
 
-
     def rounding(self, model, expected):
         """How far PEFT's logits move when outputs of linear layers are off by up to f32's epsilon, which is less than what
         the order of their sums decides: the most of eight runs."""
