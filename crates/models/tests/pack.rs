@@ -7,16 +7,19 @@
 
 use std::path::{Path, PathBuf};
 
-use anylora_checkpoint::{
-    Adapter, AdapterConfig, Checkpoint, FloatType, ModelWriter, PackQuantization, TargetModules, TensorFormat,
-};
+use anylora_checkpoint::{Adapter, Checkpoint, FloatType, ModelWriter, PackQuantization, TensorFormat};
 use anylora_engine_burn::Cpu;
 use anylora_models::merge::{merge, merged_specs};
 use anylora_models::{LoadOptions, Loader, Quantization, pack, weight_file_bytes};
 
+fn folder_of(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/fixtures")
+        .join(name)
+}
+
 fn fixture(name: &str) -> Checkpoint {
-    let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
-    Checkpoint::open(&folder.join(name)).unwrap()
+    Checkpoint::open(&folder_of(name)).unwrap()
 }
 
 fn logits(checkpoint: &Checkpoint, options: LoadOptions) -> Vec<f32> {
@@ -140,14 +143,9 @@ fn the_size_on_disk_is_that_of_what_is_written() {
     let path = folder.path().join("dense");
     let specs = merged_specs(&checkpoint, FloatType::BF16).unwrap();
     let mut writer = ModelWriter::create(&path, specs, usize::MAX).unwrap();
-    let config = AdapterConfig::new(8, 16.0, TargetModules::AllLinear);
-    merge(
-        &checkpoint,
-        &Adapter::new(config, Default::default()),
-        &mut writer,
-        |_, _| {},
-    )
-    .unwrap();
+    let adapter = folder_of("tiny/tiny-qwen2/reference/lora_f32_adapter_final");
+    let adapter = Adapter::open(&adapter).unwrap();
+    merge(&checkpoint, &adapter, &mut writer, |_, _| {}).unwrap();
     writer.finish().unwrap();
     let written = path.join("model.safetensors").metadata().unwrap().len();
     let dense = LoadOptions {
