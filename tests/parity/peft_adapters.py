@@ -7,8 +7,7 @@
 For each of the tiny models, in f32 and in NF4 with double quantization: an adapter that `anylora train` made is
 loaded by PEFT, and adapters that PEFT made are loaded here (`cargo run --example logits`). Prints the largest
 difference of the logits relative to the largest logit, and how far the adapter itself moves them; exits 1 where a
-difference is above the tolerance, unless the adapter makes a token so sensitive that PEFT's own logits move half as far when
-the outputs of its linear layers are off by one unit in the last place. All arithmetic is f32 on the CPU.
+difference is above the tolerance. All arithmetic is f32 on the CPU.
 """
 
 import argparse
@@ -101,21 +100,6 @@ class Base:
         )
         return load_file(out)["logits"]
 
-    def rounding(self, model, expected):
-        """How far PEFT's logits move when outputs of linear layers are off by up to f32's epsilon, which is less than what
-        the order of their sums decides: the most of eight runs."""
-
-        def off(_module, _input, output):
-            return output * (1 + torch.finfo(torch.float32).eps * (2 * torch.rand_like(output) - 1))
-
-        linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
-        hooks = [module.register_forward_hook(off) for module in linear]
-        torch.manual_seed(2)
-        worst = max(distance(self.logits(model), expected) for _ in range(8))
-        for hook in hooks:
-            hook.remove()
-        return worst
-
 
 def distance(found, expected):
     return ((found - expected).abs().max() / expected.abs().max()).item()
@@ -133,7 +117,7 @@ def train(anylora, base, options, out, steps):
     return out / "adapter"
 
 
-def compare(name, path, vocabulary, quants, steps, tolerance):
+def compare(name, path, vocabulary, quants, steps):
     """Prints a line an adapter; the largest difference."""
     anylora, program = PROGRAMS
     worst = 0.0
@@ -161,11 +145,6 @@ def compare(name, path, vocabulary, quants, steps, tolerance):
                 print(f"{name}, {quant}: {what}: {off:.1e} (the adapter moves them by {moved:.1e})", flush=True)
                 if moved < 1e-2:
                     sys.exit(f"{name}, {quant}: {what}: the adapter does nothing, so nothing is shown")
-                if off > tolerance:
-                    sensitive = base.rounding(PeftModel.from_pretrained(base.load(), adapter), theirs)
-                    print(f"{name}, {quant}: {what}: PEFT's own move by {sensitive:.1e} when roundings differ")
-                    if off <= 2 * sensitive:
-                        continue
                 worst = max(worst, off)
     return worst
 
@@ -177,9 +156,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 PROGRAMS = build()
 if arguments.smollm2:
     tolerance = TOLERANCE_SMOLLM2
-    worst = compare("SmolLM2-135M", arguments.smollm2.resolve(), 49152, ["none", "nf4"], 4, tolerance)
+    worst = compare("SmolLM2-135M", arguments.smollm2.resolve(), 49152, ["none", "nf4"], 4)
 else:
     tolerance = TOLERANCE
-    worst = max(compare(name, ROOT / "tests/fixtures/tiny" / name, 512, ["none", "nf4"], 12, tolerance) for name in TINY)
+    worst = max(compare(name, ROOT / "tests/fixtures/tiny" / name, 512, ["none", "nf4"], 12) for name in TINY)
 print(f"the largest difference: {worst:.1e}, allowed {tolerance:.0e}")
 sys.exit(worst > tolerance)
