@@ -3,11 +3,12 @@
 use anylora_engine::{
     Backend, DType, Dropout, Linear, LinearBackward, LoraTerm, LoraTermBackward, Weight, ops,
 };
-use anylora_engine_burn::reference;
+use anylora_engine_burn::reference::{self, Oracle};
 use anylora_quant::{BlockSize, Codebook, quantize};
 use anylora_tests::{
     Operand, Output, Scope, Tolerance, activations, cases, close, cpu, encode, gpus, on_gpus, same_bits,
 };
+use burn::tensor::Tensor as BurnTensor;
 use proptest::prelude::*;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,8 +53,18 @@ pub(super) struct Case {
     pub(super) dropout: f32,
     /// Forward's y and backward's dy are f32, whatever the activation is.
     pub(super) wide: bool,
-    /// The kernel rounds W to f16, so that results are as exact as f16 at most.
-    pub(super) rounded: bool,
+    /// What the kernel rounds before it multiplies; its sums are in f32.
+    pub(super) rounded: Rounded,
+}
+
+/// The operands that a kernel rounds to the activation's type, which all others are exact in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rounded {
+    Nothing,
+    /// W, on cooperative matrices.
+    Weight,
+    /// W and the adapter's two factors, on CUDA's tensor cores.
+    All,
 }
 
 impl Case {
@@ -67,7 +78,7 @@ impl Case {
             rank: 0,
             dropout: 0.0,
             wide: false,
-            rounded: false,
+            rounded: Rounded::Nothing,
         }
     }
 
@@ -75,12 +86,12 @@ impl Case {
         if self.wide { DType::F32 } else { act }
     }
 
-    /// The type whose rounding y has.
-    fn precision(&self, act: DType) -> DType {
-        if self.rounded && matches!(self.format, Format::Packed { .. }) {
-            DType::F16
+    /// `operand` for the reference: rounded where the kernel rounds as much as `least`.
+    fn leaf(&self, operand: &Operand<2>, least: Rounded, act: DType) -> BurnTensor<Oracle, 2> {
+        if self.rounded >= least {
+            Operand::new(operand.shape, act, operand.values.clone()).leaf()
         } else {
-            self.wide(act)
+            operand.leaf()
         }
     }
 
@@ -124,9 +135,13 @@ pub(super) fn forward<B: Backend>(device: &B, act: DType, case: Case) {
     let bias = case.bias.then(|| Operand::random(3, [n], DType::F32));
     let adapter = case.adapter([m, rank], [n, rank]);
 
-    let mut y = reference::linear(x.leaf(), dense.leaf(), bias.as_ref().map(Operand::leaf));
-    if let Some([xa, b]) = &adapter {
-        y = y + xa.leaf().matmul(b.leaf().transpose());
+    let w = case.leaf(&dense, Rounded::Weight, act);
+    let mut y = reference::linear(x.leaf(), w, bias.as_ref().map(Operand::leaf));
+    if let Some(factors) = &adapter {
+        let [xa, b] = factors
+            .each_ref()
+            .map(|factor| case.leaf(factor, Rounded::All, act));
+        y = y + xa.matmul(b.transpose());
     }
     let expected = reference::to_vec(&y);
 
@@ -141,7 +156,7 @@ pub(super) fn forward<B: Backend>(device: &B, act: DType, case: Case) {
         y: &out.view,
     };
     device.linear(op).unwrap();
-    let tolerance = Tolerance::of(case.precision(act)).terms(k + rank);
+    let tolerance = Tolerance::of(case.wide(act)).terms(k + rank);
     close(&format!("y of {case:?}"), &out.view, &expected, tolerance);
     out.check_around();
 }
@@ -160,13 +175,17 @@ pub(super) fn backward<B: Backend>(device: &B, act: DType, case: Case, roundings
     });
 
     let x = Operand::random(6, [m, k], DType::F32).leaf();
-    let mut loss = (reference::linear(x.clone(), dense.leaf(), None) * dy.leaf()).sum();
-    if let Some([dyb, a]) = &adapter {
+    let w = case.leaf(&dense, Rounded::Weight, act);
+    let mut loss = (reference::linear(x.clone(), w, None) * case.leaf(&dy, Rounded::All, act)).sum();
+    if let Some(factors) = &adapter {
+        let [dyb, a] = factors
+            .each_ref()
+            .map(|factor| case.leaf(factor, Rounded::All, act));
         let dropped = match &dropout {
             Some(dropout) => x.clone() * reference::dropout_mask(dropout, [m, k], &Default::default()),
             None => x.clone(),
         };
-        loss = loss + (dropped.matmul(a.leaf().transpose()) * dyb.leaf()).sum();
+        loss = loss + (dropped.matmul(a.transpose()) * dyb).sum();
     }
     let expected = reference::gradient(&x, &loss.backward());
 
@@ -190,19 +209,35 @@ pub(super) fn backward<B: Backend>(device: &B, act: DType, case: Case, roundings
 fn on_every_tier(case: Case) {
     #[cfg(not(feature = "emulator"))]
     if let Some((_checked, tiers)) = anylora_tests::tested_gpus().split_last() {
-        tiers.iter().for_each(|gpu| in_every_type(gpu, case));
+        tiers.iter().for_each(|gpu| in_every_type(gpu, |_| [case; 2]));
     }
     #[cfg(feature = "cuda")]
     if let Some(gpu) = anylora_tests::cuda() {
-        in_every_type(gpu, case);
+        in_every_type(gpu, |act| {
+            let on_tensor_cores = act != DType::F32
+                && match case.format {
+                    Format::Dense(dtype) => dtype == act,
+                    Format::Packed { .. } => true,
+                };
+            let rounded = if on_tensor_cores {
+                Rounded::All
+            } else {
+                Rounded::Nothing
+            };
+            let back = Case { rounded, ..case };
+            // Few rows have a kernel of their own, in f32.
+            [if case.m <= 16 { case } else { back }, back]
+        });
     }
 }
 
-fn in_every_type<B: Backend>(gpu: &B, case: Case) {
+/// Forward and backward's cases are by the activation's type.
+fn in_every_type<B: Backend>(gpu: &B, by_type: impl Fn(DType) -> [Case; 2]) {
     for act in activations(gpu) {
         let _scope = Scope::new(gpu, act);
-        forward(gpu, act, case);
-        backward(gpu, act, case, 1);
+        let [ahead, back] = by_type(act);
+        forward(gpu, act, ahead);
+        backward(gpu, act, back, 1);
     }
 }
 
@@ -224,7 +259,7 @@ fn any_case(m: std::ops::Range<usize>) -> impl Strategy<Value = Case> {
         rank,
         dropout,
         wide,
-        rounded: false,
+        rounded: Rounded::Nothing,
     })
 }
 

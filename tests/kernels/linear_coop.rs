@@ -8,7 +8,7 @@ use anylora_engine_wgpu::Wgpu;
 use anylora_tests::{Operand, Output, cases, read, rounded, same_bits, wgpu_with};
 use proptest::prelude::*;
 
-use super::linear::{Case, FP4, Format, NF4, NF4_DOUBLE, backward, forward, packed};
+use super::linear::{Case, FP4, Format, NF4, NF4_DOUBLE, Rounded, backward, forward, packed};
 
 const F16: Format = Format::Dense(DType::F16);
 
@@ -29,7 +29,7 @@ fn emulated(format: Format) -> Vec<&'static Wgpu> {
 /// Both directions; y in f32 where `case` is wide, dy always in f16.
 fn on(gpu: &Wgpu, case: Case, roundings: usize) {
     let case = Case {
-        rounded: true,
+        rounded: Rounded::Weight,
         ..case
     };
     forward(gpu, DType::F16, case);
