@@ -86,7 +86,10 @@ test("a download that was broken off goes on where it stopped, in the next visit
   const { size } = statSync(path);
   const half = Math.floor(size / 2);
   // Half of the shard comes, and then nothing more.
-  const { promise: sent, resolve } = Promise.withResolvers();
+  let atHalf;
+  const sent = new Promise((resolve) => {
+    atHalf = resolve;
+  });
   await context.exposeFunction("halfIsSent", () => sent);
   site.fault = (request, response, asked) => {
     if (!asked.endsWith(SHARD)) {
@@ -94,7 +97,7 @@ test("a download that was broken off goes on where it stopped, in the next visit
     }
     response.writeHead(200, { "content-length": size, "accept-ranges": "bytes" });
     createReadStream(path, { start: 0, end: half - 1 })
-      .on("end", resolve)
+      .on("end", atHalf)
       .pipe(response, { end: false });
     return true;
   };
