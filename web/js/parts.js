@@ -87,6 +87,8 @@ class Parts {
   /** Path to bytes that are here, and how many of them were before. */
   #loaded = new Map();
   #reported = 0;
+  /** The timer of a report that came too early. */
+  #later;
 
   constructor(base, manifest, store, options) {
     this.base = base;
@@ -98,6 +100,7 @@ class Parts {
   }
 
   close() {
+    clearTimeout(this.#later);
     this.#control.abort();
   }
 
@@ -196,14 +199,18 @@ class Parts {
   #report(part, loaded, cached) {
     if (part.path === INDEX) return;
     this.#loaded.set(part.path, { loaded, cached });
-    const { onProgress } = this.#options;
-    const now = performance.now();
-    if (!onProgress || (loaded < part.bytes && now - this.#reported < REPORT)) return;
-    this.#reported = now;
+    clearTimeout(this.#later);
+    const wait = loaded < part.bytes ? this.#reported + REPORT - performance.now() : 0;
+    if (wait <= 0) this.#tell();
+    else if (!this.#control.signal.aborted) this.#later = setTimeout(() => this.#tell(), wait);
+  }
+
+  #tell() {
+    this.#reported = performance.now();
     const sum = (name) => [...this.#loaded.values()].reduce((sum, bytes) => sum + bytes[name], 0);
     const index = this.manifest.files.find((part) => part.path === INDEX);
     const total = this.manifest.total_bytes - (index?.bytes ?? 0);
-    onProgress({ phase: "download", loaded: sum("loaded"), total, cached: sum("cached") });
+    this.#options.onProgress?.({ phase: "download", loaded: sum("loaded"), total, cached: sum("cached") });
   }
 }
 
