@@ -8,7 +8,7 @@ use anylora_engine_wgpu::Wgpu;
 use anylora_tests::{Operand, Output, cases, read, rounded, same_bits, wgpu_with};
 use proptest::prelude::*;
 
-use super::linear::{Case, FP4, Format, NF4, NF4_DOUBLE, Rounded, backward, forward, packed};
+use super::linear_case::{Case, FP4, Format, NF4, NF4_DOUBLE, Rounded, backward, forward, packed};
 
 const F16: Format = Format::Dense(DType::F16);
 

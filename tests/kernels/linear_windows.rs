@@ -3,7 +3,7 @@
 use anylora_engine::{DType, ops};
 use anylora_tests::{Operand, low_binding};
 
-use crate::linear::{Case, FORMATS, Format, backward, forward};
+use crate::linear_case::{Case, FORMATS, Format, backward, forward};
 
 /// Weights, absmax, activations and adapters in several windows each.
 #[test]

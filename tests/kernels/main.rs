@@ -19,6 +19,7 @@ mod embedding;
 mod faults;
 mod head_loss;
 mod linear;
+mod linear_case;
 mod linear_coop;
 mod linear_windows;
 mod lora;

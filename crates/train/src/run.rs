@@ -27,7 +27,7 @@ pub struct Summary {
     pub adapter_step: usize,
     /// Of the last step that was finite.
     pub final_loss: Option<f32>,
-    /// Of the last evaluation.
+    /// Of the written adapter: of the last evaluation, or with early stopping of the best one.
     pub eval_loss: Option<f32>,
     /// Tokens a second, padding left out, over all steps.
     pub tokens_per_second: f64,
@@ -228,9 +228,11 @@ async fn finish<B: Backend>(
             Metric::Step(step) => step.loss,
             Metric::Eval(_) => None,
         }),
-        eval_loss: last(|metric| match metric {
-            Metric::Eval(eval) => Some(eval.eval_loss),
-            Metric::Step(_) => None,
+        eval_loss: best.map(|(_, loss)| loss).or_else(|| {
+            last(|metric| match metric {
+                Metric::Eval(eval) => Some(eval.eval_loss),
+                Metric::Step(_) => None,
+            })
         }),
         tokens_per_second: progress.tokens as f64 / progress.seconds.max(1e-9),
         seconds: progress.seconds,

@@ -195,4 +195,7 @@ fn early_stopping_gives_the_best_adapter() {
         .join(format!("checkpoints/step-{:06}", step.as_u64().unwrap()));
     let kept = std::fs::read(checkpoint.join("adapter_model.safetensors")).unwrap();
     assert!(place.adapter("run")[1] == kept);
+    let summary = std::fs::read(place.path("run").join("summary.json")).unwrap();
+    let summary: Value = serde_json::from_slice(&summary).unwrap();
+    assert_eq!(summary["eval_loss"], best["eval_loss"]);
 }
