@@ -37,7 +37,9 @@ pub(crate) fn find(path: &Path) -> Result<Found> {
         if is_gguf(path) {
             return gguf(path);
         }
-        let parent = path.parent().unwrap_or(path).display().to_string();
+        // A name alone has an empty one.
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new(".")).display();
         return Err(not_found(
             path,
             "a file",

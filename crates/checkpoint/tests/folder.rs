@@ -102,4 +102,7 @@ fn paths_that_hold_no_model_are_explained() {
         assert!(error.to_string().contains(found), "{error}");
         assert!(error.hint().is_some());
     }
+    // A name in the current folder, which is this crate's.
+    let error = Checkpoint::open("Cargo.toml".as_ref()).unwrap_err();
+    assert_eq!(error.hint().as_deref(), Some("pass the folder that holds it: ."));
 }
