@@ -199,3 +199,20 @@ fn early_stopping_gives_the_best_adapter() {
     let summary: Value = serde_json::from_slice(&summary).unwrap();
     assert_eq!(summary["eval_loss"], best["eval_loss"]);
 }
+
+#[test]
+fn a_dry_run_says_what_would_be_and_prints_a_config() {
+    let place = Place::new();
+    let mut arguments = place.arguments("run");
+    arguments.push("--dry-run".to_owned());
+    let config = succeeds_with_stdout(&arguments);
+    assert!(config.contains("# device memory at its highest: "), "{config}");
+    assert!(!place.path("run").exists());
+    let file = place.write("run.toml", &config);
+    succeeds(&["train", "--config", &file].map(str::to_owned));
+    let summary = std::fs::read(place.path("run").join("summary.json")).unwrap();
+    let summary: Value = serde_json::from_slice(&summary).unwrap();
+    let (steps, trainable) = (&summary["steps"], &summary["trainable_parameters"]);
+    let said = format!("# {steps} steps; {trainable} trainable parameters");
+    assert!(config.contains(&said), "expected {said} in:\n{config}");
+}
